@@ -1,0 +1,201 @@
+"""What the adapter keeps facts about: associations, instances, batches, jobs, export tasks.
+
+Every state here is a durable fact, never an intention: a restart reads the facts and computes the next step
+(`docs/architecture.md`, "The ideas that carry the house"). The comment beside a state is the transition into it.
+All times are seconds since the epoch (UTC), as wall time survives a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AssociationOutcome(StrEnum):
+    """How an association ended; also the name of the marker file in the spool (`docs/spool.md`)."""
+
+    RELEASED = "released"  # A-RELEASE-RQ by the peer
+    ABORTED = "aborted"  # A-ABORT, broken connection, time-out: never joins a batch
+    INTERRUPTED = "interrupted"  # we died in the middle: what was acknowledged is held, never deleted
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationRecord:
+    """The envelope of one accepted association."""
+
+    id: str
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+    peer_port: int
+    started_at: float
+    ended_at: float | None = None
+    outcome: AssociationOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One committed SOP Instance of the spool. Its file is `<number>.dcm` in its association's folder."""
+
+    association_id: str
+    number: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str | None
+    series_instance_uid: str | None
+    transfer_syntax_uid: str
+    size: int  # bytes of the whole file
+    received_at: float
+
+
+class BatchState(StrEnum):
+    COLLECTING = "collecting"  # first released association with instances, timeout > 0
+    CLOSED = "closed"  # released (timeout 0) or deadline reached: processors run
+    PROCESSED = "processed"  # every processor is done; its jobs exist
+    HELD = "held"  # needs a person: `release ID` moves it to closed
+    DROPPED = "dropped"  # superseded by a later batch with the same instances, or dropped by a person
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    id: str
+    called_ae_title: str
+    state: BatchState
+    opened_at: float
+    deadline: float | None  # while collecting
+    closed_at: float | None = None
+    held_reason: str | None = None
+    timeout: float = 0.0
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # batch processed: the job's row and manifest exist
+    CREATED = "created"  # the engine knows the job (job_id, payload_id stored)
+    UPLOADED = "uploaded"  # every file of the batch is in the job's payload
+    STARTED = "started"  # the engine runs it
+    SUCCEEDED = "succeeded"  # stopped and healthy; its results are export tasks or in quarantine
+    FAILED = "failed"  # all tries used, or a permanent error: a dead letter until `retry ID`
+    CANCELED = "canceled"  # by a person
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pipeline run over one batch (or a part of it). `name` is the idempotency key."""
+
+    id: str
+    name: str
+    batch_id: str
+    pipeline_id: str
+    pipeline_name: str
+    called_ae_title: str
+    state: JobState
+    attempt: int  # 1 for the first try
+    created_at: float
+    next_attempt_at: float | None = None  # waiting for it when set; `reason` says why
+    engine_job_id: str | None = None
+    engine_payload_id: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    reason: str | None = None
+
+
+class ExportState(StrEnum):
+    PENDING = "pending"  # with its files, in the transaction that ended its job
+    SUCCEEDED = "succeeded"  # at most half of the files failed; the failed ones stay listed
+    FAILED = "failed"  # more than half failed after all tries: a dead letter until `retry ID`
+    CANCELED = "canceled"  # by a person
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTask:
+    """Files of one job for one destination, sent in one association."""
+
+    id: str
+    job_id: str
+    destination: str  # name under dicom.scu.destinations
+    state: ExportState
+    attempts: int  # finished ones
+    created_at: float
+    next_attempt_at: float | None = None
+    ended_at: float | None = None
+    reason: str | None = None
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"  # C-STORE-RSP 0000H
+    WARNING = "warning"  # C-STORE-RSP Bxxx: delivered unless scu.warnings is failure
+    FAILED = "failed"  # any other status, refused context, broken association
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """One file of an export task and what became of it."""
+
+    task_id: str
+    number: int
+    path: str  # relative to the storage folder
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    size: int
+    state: DeliveryState = DeliveryState.PENDING
+    status: int | None = None  # DIMSE status of the last try
+    reason: str | None = None  # in words
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What one try to send one file came to (an ExportAgent's answer)."""
+
+    number: int
+    state: DeliveryState
+    status: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """All that an engine needs to create a job. The same name and attempt always mean the same job."""
+
+    id: str
+    name: str
+    attempt: int
+    pipeline_id: str
+    manifest: Mapping[str, object] = field(default_factory=dict)  # job.json: ids, AE Titles, series; no patient data
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """A job as its engine knows it."""
+
+    job_id: str
+    payload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """A file to hand to a job: where it lies, and its name relative to the payload's input folder."""
+
+    path: str  # absolute
+    name: str
+
+
+class EngineState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"  # the engine has no trace of the run: it died without a word
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """The engine's view of a job (contract 1.2: JobState, JobStatus)."""
+
+    state: EngineState
+    healthy: bool = True  # of a stopped job: it succeeded
+    reason: str | None = None  # of an unhealthy one, in words
+    started_at: float | None = None
+    stopped_at: float | None = None

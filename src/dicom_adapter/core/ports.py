@@ -1,0 +1,100 @@
+"""The small protocols between layers: one for each thing with two or more implementations.
+
+Upper layers depend on these; `app` injects the real ones; `tests/conformance` runs one suite over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from .model import Batch, ExportFile, FileOutcome, Instance, JobRef, JobSpec, JobStatus, PayloadFile
+from .snapshot import ClaraAeTitle, Destination
+
+
+class JobEngine(Protocol):
+    """Runs jobs. Clara words: job, payload, pipeline. Raises TemporaryError or PermanentError, nothing else on purpose."""
+
+    async def create_job(self, spec: JobSpec) -> JobRef:
+        """Make the job. Idempotent: the same spec.name and spec.attempt give the same job."""
+        ...
+
+    async def find_job(self, spec: JobSpec) -> JobRef | None:
+        """The job of this name and attempt if it was made: adopts what a crash orphaned."""
+        ...
+
+    async def upload(self, ref: JobRef, files: Sequence[PayloadFile]) -> None:
+        """Put the files into the job's payload. Resumable: what is there already is skipped."""
+        ...
+
+    async def start_job(self, ref: JobRef) -> None:
+        """Start it. Idempotent: a started or finished job is left as it is."""
+        ...
+
+    async def get_status(self, ref: JobRef) -> JobStatus: ...
+
+    async def cancel_job(self, ref: JobRef, reason: str) -> None:
+        """End it with everything it started. Idempotent."""
+        ...
+
+    async def remove_job(self, ref: JobRef) -> None:
+        """Forget the job and its payload. Idempotent; never called while it runs."""
+        ...
+
+
+class LocalResults(Protocol):
+    """An engine whose finished jobs leave files on this machine."""
+
+    def result_files(self, ref: JobRef) -> list[Path]:
+        """Every regular file below the job's output folder, sorted; never one reached through a symbolic link."""
+        ...
+
+    def log_files(self, ref: JobRef) -> Mapping[str, Path]:
+        """stdout and stderr of the job, by those names."""
+        ...
+
+
+class ExportAgent(Protocol):
+    """Sends files to a destination: DICOM C-STORE today."""
+
+    def export(
+        self, destination: Destination, files: Sequence[ExportFile], on_outcome: Callable[[FileOutcome], None]
+    ) -> None:
+        """Try to send every file, in one association; call `on_outcome` once for each, also when nothing could be sent.
+
+        Blocking; the caller gives it a thread. Raises nothing for a peer's fault: that is an outcome.
+        """
+        ...
+
+
+class ProcessorContext(Protocol):
+    """What a processor may do with a batch."""
+
+    @property
+    def ae_title(self) -> ClaraAeTitle: ...
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """The batch's instances, one for each SOP Instance UID, in order of arrival."""
+        ...
+
+    def path(self, instance: Instance) -> Path:
+        """The instance's Part 10 file. Read only."""
+        ...
+
+    def submit_job(self, pipeline_id: str, instances: Sequence[Instance] | None = None, *, key: str = "") -> None:
+        """Ask for a job over these instances (default: all). Jobs are made when `process` returns, all or none.
+
+        `key` tells several jobs of one pipeline and batch apart; it becomes part of the job's name, so no patient data.
+        """
+        ...
+
+
+class Processor(Protocol):
+    """A file processor: what is done with a closed batch. Entry point group `dicom_adapter.processors`.
+
+    Runs at least once for each batch, so it must be idempotent.
+    """
+
+    async def process(self, batch: Batch, context: ProcessorContext) -> None: ...

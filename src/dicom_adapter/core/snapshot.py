@@ -1,0 +1,86 @@
+"""ConfigSnapshot: what the data plane may know of the configuration. Immutable, so a thread reads it without a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DEFAULT_PROCESSOR = "Nvidia.Clara.Dicom.Processors.JobProcessor,Nvidia.Clara.DicomAdapter"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaraAeTitle:
+    """One AE Title we answer to, and what is done with what it receives."""
+
+    name: str  # of the resource: lower case
+    ae_title: str
+    timeout: float = 0.0  # seconds; 0 = one batch for each released association
+    overwrite_same_instance: bool = False
+    ignored_sop_classes: frozenset[str] = frozenset()
+    processors: tuple[str, ...] = (DEFAULT_PROCESSOR,)
+    pipelines: tuple[str, ...] = ()  # pipeline ids this AE Title is mapped to
+    settings: Mapping[str, str] = field(default_factory=dict)  # for processors
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A peer that may send to us. AE Titles compare without case; host is an IP address or a name."""
+
+    ae_title: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A peer that results are sent to."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline of `pipelines:`; engine "process" runs `command` on this machine."""
+
+    id: str
+    name: str
+    engine: str = "process"
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None  # seconds
+    retries: int = 0  # tries after the first
+    destinations: tuple[str, ...] = ()
+    cpu: int | None = None  # cores
+    memory: int | None = None  # bytes
+    concurrency: int = 1  # runs of this pipeline at once
+
+
+@dataclass(frozen=True, slots=True)
+class ScpPolicy:
+    """How the SCP answers, beyond who may call whom."""
+
+    max_associations: int = 2
+    reject_unknown_sources: bool = True
+    check_source_host: bool = True
+    verification_enabled: bool = True
+    verification_transfer_syntaxes: tuple[str, ...] = (
+        "1.2.840.10008.1.2.1",
+        "1.2.840.10008.1.2",
+        "1.2.840.10008.1.2.2",
+    )  # contract 4.3
+    log_dimse_datasets: bool = False
+    log_phi: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSnapshot:
+    """Everything the data plane decides with, at one instant. `version` grows with each change."""
+
+    version: int = 0
+    ae_titles: Mapping[str, ClaraAeTitle] = field(default_factory=dict)  # by exact, trimmed AE Title
+    sources: tuple[Source, ...] = ()
+    destinations: Mapping[str, Destination] = field(default_factory=dict)  # by lower-case name
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)  # by id
+    scp: ScpPolicy = ScpPolicy()
