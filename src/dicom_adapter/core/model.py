@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .snapshot import ClaraAeTitle
+
 
 class AssociationOutcome(StrEnum):
     """How an association ended; also the name of the marker file in the spool (`docs/spool.md`)."""
@@ -63,10 +65,10 @@ class Batch:
     called_ae_title: str
     state: BatchState
     opened_at: float
-    deadline: float | None  # while collecting
+    policy: ClaraAeTitle  # as it was when the batch opened: a batch keeps the rules it began with
+    deadline: float | None = None  # while collecting
     closed_at: float | None = None
     held_reason: str | None = None
-    timeout: float = 0.0
 
 
 class JobState(StrEnum):
@@ -91,6 +93,8 @@ class Job:
     called_ae_title: str
     state: JobState
     attempt: int  # 1 for the first try
+    attempts_allowed: int
+    failures: int  # temporary errors in a row: of calls to the engine, not of the pipeline
     created_at: float
     next_attempt_at: float | None = None  # waiting for it when set; `reason` says why
     engine_job_id: str | None = None
@@ -116,6 +120,7 @@ class ExportTask:
     destination: str  # name under dicom.scu.destinations
     state: ExportState
     attempts: int  # finished ones
+    failures: int  # failed ones since the task was made, or last retried by a person
     created_at: float
     next_attempt_at: float | None = None
     ended_at: float | None = None

@@ -14,7 +14,7 @@ from .snapshot import ClaraAeTitle, Destination
 
 
 class JobEngine(Protocol):
-    """Runs jobs. Clara words: job, payload, pipeline. Raises TemporaryError or PermanentError, nothing else on purpose."""
+    """Runs jobs. Clara words: job, payload, pipeline. On purpose it raises TemporaryError or PermanentError only."""
 
     async def create_job(self, spec: JobSpec) -> JobRef:
         """Make the job. Idempotent: the same spec.name and spec.attempt give the same job."""

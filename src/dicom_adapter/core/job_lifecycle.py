@@ -1,0 +1,67 @@
+"""What to do next with a job: computed from facts, so that a restart needs no repair.
+
+The names of jobs are here too: a job's name is its idempotency key at the engine (contract 1.6, promise 7).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+from .model import EngineState, Job, JobState, JobStatus
+
+MAX_JOB_NAME_LENGTH = 63  # contract 1.6
+
+
+class Step(Enum):
+    """One thing to do. Each ends in one durable fact."""
+
+    CREATE = auto()
+    UPLOAD = auto()
+    START = auto()
+    OBSERVE = auto()  # ask the engine, then decide with what it says
+    WAIT = auto()  # it runs
+    COLLECT = auto()  # it succeeded: take its results
+    FAIL_ATTEMPT = auto()  # it failed: another attempt, or the dead letters
+    DONE = auto()  # nothing, for ever or until a person acts
+
+
+def next_step(job: Job, status: JobStatus | None = None) -> Step:
+    """The next step of `job`. `status`: the engine's view, where it has been asked."""
+    match job.state:
+        case JobState.QUEUED:
+            return Step.CREATE
+        case JobState.CREATED:
+            return Step.UPLOAD
+        case JobState.UPLOADED:
+            return Step.START
+        case JobState.STARTED:
+            return _observed(status)
+        case JobState.SUCCEEDED | JobState.FAILED | JobState.CANCELED:
+            return Step.DONE
+
+
+def _observed(status: JobStatus | None) -> Step:
+    if status is None:
+        return Step.OBSERVE
+    match status.state:
+        case EngineState.PENDING | EngineState.RUNNING:
+            return Step.WAIT
+        case EngineState.STOPPED:
+            return Step.COLLECT if status.healthy else Step.FAIL_ATTEMPT
+        case EngineState.UNKNOWN:
+            return Step.FAIL_ATTEMPT
+
+
+def job_name(ae_title: str, pipeline_name: str, batch_id: str, key: str = "") -> str:
+    """`<aet>-<pipeline>-<batch>[-<key>]`, normalised as contract 1.6 says. No patient data; the same at every try.
+
+    The end is what makes the name unique, so where it is too long the AE Title and pipeline are cut.
+    """
+    unique = _normalised(f"{batch_id}-{key}" if key else batch_id)
+    readable = _normalised(f"{ae_title}-{pipeline_name}")[: MAX_JOB_NAME_LENGTH - len(unique) - 1].strip("-")
+    return f"{readable}-{unique}"[-MAX_JOB_NAME_LENGTH:].lstrip("-")
+
+
+def _normalised(text: str) -> str:
+    return re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9-]", "-", text)).strip("-").lower()

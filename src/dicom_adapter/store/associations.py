@@ -1,0 +1,111 @@
+"""Associations that intake has taken up, and their instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+
+from ..core.model import AssociationRecord, Instance
+from .tables import associations, batches, export_tasks, instances, jobs
+
+
+def known_ids(connection: Connection) -> set[str]:
+    """Every association that has rows: intake need not look at its folder again."""
+    return set(connection.scalars(select(associations.c.id)))
+
+
+def add(
+    connection: Connection, record: AssociationRecord, stored: Sequence[Instance], *, set_aside_until: float | None
+) -> None:
+    """Record an association that ended, with its instances, in no batch yet."""
+    connection.execute(
+        insert(associations).values(
+            id=record.id,
+            calling_ae_title=record.calling_ae_title,
+            called_ae_title=record.called_ae_title,
+            peer_host=record.peer_host,
+            peer_port=record.peer_port,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            outcome=record.outcome,
+            instances=len(stored),
+            bytes=sum(instance.size for instance in stored),
+            set_aside_until=set_aside_until,
+        )
+    )
+    if stored:
+        connection.execute(insert(instances), [_row(instance) for instance in stored])
+
+
+def _row(instance: Instance) -> dict[str, object]:
+    return {
+        "association_id": instance.association_id,
+        "number": instance.number,
+        "sop_class_uid": instance.sop_class_uid,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "study_instance_uid": instance.study_instance_uid,
+        "series_instance_uid": instance.series_instance_uid,
+        "transfer_syntax_uid": instance.transfer_syntax_uid,
+        "size": instance.size,
+        "received_at": instance.received_at,
+        "superseded": False,
+    }
+
+
+def set_aside_due(connection: Connection, now: float) -> list[str]:
+    """Aborted associations whose files have been kept long enough."""
+    return list(
+        connection.scalars(
+            select(associations.c.id).where(associations.c.set_aside_until <= now, associations.c.removed_at.is_(None))
+        )
+    )
+
+
+def without_work(connection: Connection) -> list[str]:
+    """Associations with files in the spool and no batch that still needs one of them."""
+    needed = (
+        select(instances.c.association_id)
+        .join(batches, batches.c.id == instances.c.batch_id)
+        .where(batches.c.removed_at.is_(None))
+    )
+    return list(
+        connection.scalars(
+            select(associations.c.id).where(
+                associations.c.removed_at.is_(None),
+                associations.c.set_aside_until.is_(None),
+                associations.c.id.not_in(needed),
+            )
+        )
+    )
+
+
+def mark_removed(connection: Connection, ids: Iterable[str], now: float) -> None:
+    """The files of these associations are about to leave the spool, or have left it."""
+    for association_id in ids:
+        connection.execute(update(associations).where(associations.c.id == association_id).values(removed_at=now))
+
+
+def forget(connection: Connection, before: float) -> list[str]:
+    """Drop all rows of work that left the disk before then; answers with the associations forgotten."""
+    old = select(batches.c.id).where(batches.c.removed_at < before)
+    old_jobs = select(jobs.c.id).where(jobs.c.batch_id.in_(old))
+    gone = list(
+        connection.scalars(
+            select(associations.c.id).where(
+                associations.c.removed_at < before,
+                associations.c.id.not_in(
+                    select(instances.c.association_id)
+                    .join(batches, batches.c.id == instances.c.batch_id)
+                    .where(and_(batches.c.id.not_in(old)))
+                ),
+            )
+        )
+    )
+    connection.execute(delete(export_tasks).where(export_tasks.c.job_id.in_(old_jobs)))
+    connection.execute(delete(jobs).where(jobs.c.batch_id.in_(old)))
+    for association_id in gone:
+        connection.execute(delete(associations).where(associations.c.id == association_id))
+    still_used = select(instances.c.batch_id).where(instances.c.batch_id.is_not(None))
+    connection.execute(delete(batches).where(batches.c.id.in_(old), batches.c.id.not_in(still_used)))
+    return gone

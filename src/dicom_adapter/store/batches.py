@@ -1,0 +1,278 @@
+"""Batches: opened and closed by intake and batcher, worked through by the processor runner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
+
+from ..core.model import Batch, BatchState, Instance
+from ..core.snapshot import ClaraAeTitle
+from .tables import batches, instances, processings
+
+
+def collecting(connection: Connection, ae_title: str) -> Batch | None:
+    """The batch that collects for this Clara AE Title."""
+    row = connection.execute(
+        select(batches).where(batches.c.called_ae_title == ae_title, batches.c.state == BatchState.COLLECTING)
+    ).one_or_none()
+    return None if row is None else _batch(row)
+
+
+def all_collecting(connection: Connection) -> list[Batch]:
+    return [_batch(row) for row in connection.execute(select(batches).where(batches.c.state == BatchState.COLLECTING))]
+
+
+def get(connection: Connection, batch_id: str) -> Batch | None:
+    row = connection.execute(select(batches).where(batches.c.id == batch_id)).one_or_none()
+    return None if row is None else _batch(row)
+
+
+def open_batch(connection: Connection, batch: Batch) -> None:
+    """A new batch and what its processors are to be."""
+    connection.execute(
+        insert(batches).values(
+            id=batch.id,
+            called_ae_title=batch.called_ae_title,
+            state=batch.state,
+            policy=_policy_json(batch.policy),
+            opened_at=batch.opened_at,
+            deadline=batch.deadline,
+            held_reason=batch.held_reason,
+        )
+    )
+    connection.execute(
+        insert(processings),
+        [
+            {"batch_id": batch.id, "position": position, "processor": name, "failures": 0}
+            for position, name in enumerate(batch.policy.processors)
+        ],
+    )
+
+
+def add_instances(connection: Connection, batch_id: str, added: Iterable[Instance], *, overwrite: bool) -> int:
+    """Put an association's instances into a batch, one for each SOP Instance UID; answers how many are superseded.
+
+    Of two with the same SOP Instance UID the first stays, or with `overwrite` the newer one
+    (`overwrite-same-instance`). The other's file stays in the spool as long as the batch.
+    """
+    kept: dict[str, tuple[str, int]] = {
+        row.sop_instance_uid: (row.association_id, row.number)
+        for row in connection.execute(
+            select(instances.c.sop_instance_uid, instances.c.association_id, instances.c.number).where(
+                instances.c.batch_id == batch_id, ~instances.c.superseded
+            )
+        )
+    }
+    superseded: list[tuple[str, int]] = []
+    association_ids = set()
+    for instance in added:
+        key = (instance.association_id, instance.number)
+        association_ids.add(instance.association_id)
+        present = kept.get(instance.sop_instance_uid)
+        if present is not None:
+            superseded.append(present if overwrite else key)
+        if present is None or overwrite:
+            kept[instance.sop_instance_uid] = key
+    connection.execute(
+        update(instances).where(instances.c.association_id.in_(association_ids)).values(batch_id=batch_id)
+    )
+    _supersede(connection, superseded)
+    return len(superseded)
+
+
+def supersede_held(connection: Connection, ae_title: str, sop_instance_uids: set[str], by: str, now: float) -> None:
+    """Instances that came again need no person any more: drop held batches whose every instance did.
+
+    Only batches that are held because *we* died while they arrived (`docs/spool.md`, S4i) have no closed_at.
+    """
+    held = connection.execute(
+        select(instances.c.batch_id, instances.c.association_id, instances.c.number, instances.c.sop_instance_uid)
+        .join(batches, batches.c.id == instances.c.batch_id)
+        .where(
+            batches.c.called_ae_title == ae_title,
+            batches.c.state == BatchState.HELD,
+            batches.c.closed_at.is_(None),
+            ~instances.c.superseded,
+        )
+    ).all()
+    left: dict[str, int] = {}
+    superseded = []
+    for row in held:
+        again = row.sop_instance_uid in sop_instance_uids
+        left[row.batch_id] = left.get(row.batch_id, 0) + (not again)
+        if again:
+            superseded.append((row.association_id, row.number))
+    _supersede(connection, superseded)
+    for batch_id in (batch_id for batch_id, count in left.items() if count == 0):
+        connection.execute(
+            update(batches)
+            .where(batches.c.id == batch_id)
+            .values(
+                state=BatchState.DROPPED,
+                ended_at=now,
+                held_reason=f"the same instances arrived again and are in batch {by}",
+            )
+        )
+
+
+def _supersede(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:
+    for association_id, number in keys:
+        connection.execute(
+            update(instances)
+            .where(instances.c.association_id == association_id, instances.c.number == number)
+            .values(superseded=True)
+        )
+
+
+def set_deadline(connection: Connection, batch_id: str, deadline: float) -> None:
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline=deadline))
+
+
+def close(connection: Connection, batch_id: str, now: float) -> None:
+    """collecting or held -> closed."""
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.state.in_([BatchState.COLLECTING, BatchState.HELD]))
+        .values(state=BatchState.CLOSED, closed_at=now, deadline=None, held_reason=None)
+    )
+
+
+def hold(connection: Connection, batch_id: str, reason: str) -> None:
+    """closed -> held: a person has to look."""
+    connection.execute(
+        update(batches).where(batches.c.id == batch_id).values(state=BatchState.HELD, held_reason=reason)
+    )
+
+
+def release(connection: Connection, batch_id: str, now: float) -> bool:
+    """held -> closed, its processors tried again from where they stopped; False when it is not held."""
+    changed = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.state == BatchState.HELD)
+        .values(state=BatchState.CLOSED, closed_at=func.coalesce(batches.c.closed_at, now), held_reason=None)
+    )
+    connection.execute(
+        update(processings)
+        .where(processings.c.batch_id == batch_id, processings.c.done_at.is_(None))
+        .values(failures=0, next_attempt_at=None, reason=None)
+    )
+    return changed.rowcount == 1
+
+
+def drop(connection: Connection, batch_id: str, now: float) -> bool:
+    """held -> dropped, by a person: its files go after the retention time; False when it is not held."""
+    changed = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.state == BatchState.HELD)
+        .values(state=BatchState.DROPPED, ended_at=now, held_reason="dropped by a person")
+    )
+    return changed.rowcount == 1
+
+
+def to_process(connection: Connection, now: float, limit: int) -> list[tuple[Batch, int, str, int]]:
+    """Closed batches whose next processor is due: (batch, position, processor, failures), oldest batch first."""
+    earlier = processings.alias("earlier")
+    rows = connection.execute(
+        select(batches, processings.c.position, processings.c.processor, processings.c.failures)
+        .join(processings, processings.c.batch_id == batches.c.id)
+        .where(
+            batches.c.state == BatchState.CLOSED,
+            processings.c.done_at.is_(None),
+            (processings.c.next_attempt_at.is_(None)) | (processings.c.next_attempt_at <= now),
+            ~exists().where(
+                and_(
+                    earlier.c.batch_id == processings.c.batch_id,
+                    earlier.c.position < processings.c.position,
+                    earlier.c.done_at.is_(None),
+                )
+            ),
+        )
+        .order_by(batches.c.closed_at, batches.c.id)
+        .limit(limit)
+    )
+    return [(_batch(row), row.position, row.processor, row.failures) for row in rows]
+
+
+def next_processing_at(connection: Connection) -> float | None:
+    """When the next processor that waits is due."""
+    earliest: float | None = connection.scalar(
+        select(func.min(processings.c.next_attempt_at))
+        .join(batches, batches.c.id == processings.c.batch_id)
+        .where(batches.c.state == BatchState.CLOSED, processings.c.done_at.is_(None))
+    )
+    return earliest
+
+
+def processor_done(connection: Connection, batch_id: str, position: int, now: float) -> None:
+    """Mark one processor done, and with the last one the batch processed."""
+    connection.execute(
+        update(processings)
+        .where(processings.c.batch_id == batch_id, processings.c.position == position)
+        .values(done_at=now, reason=None, next_attempt_at=None)
+    )
+    undone = exists().where(processings.c.batch_id == batch_id, processings.c.done_at.is_(None))
+    connection.execute(
+        update(batches).where(batches.c.id == batch_id, ~undone).values(state=BatchState.PROCESSED, ended_at=now)
+    )
+
+
+def processor_failed(connection: Connection, batch_id: str, position: int, next_attempt_at: float, why: str) -> None:
+    connection.execute(
+        update(processings)
+        .where(processings.c.batch_id == batch_id, processings.c.position == position)
+        .values(failures=processings.c.failures + 1, next_attempt_at=next_attempt_at, reason=why)
+    )
+
+
+def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
+    """The batch's instances, one for each SOP Instance UID, in order of arrival."""
+    return [
+        instance(row)
+        for row in connection.execute(
+            select(instances)
+            .where(instances.c.batch_id == batch_id, ~instances.c.superseded)
+            .order_by(instances.c.received_at, instances.c.association_id, instances.c.number)
+        )
+    ]
+
+
+def mark_removed(connection: Connection, batch_id: str, now: float) -> None:
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(removed_at=now))
+
+
+def instance(row: Row[tuple[object, ...]]) -> Instance:
+    """One row of `instances` as a value."""
+    fields = row._mapping
+    return Instance(**{name: fields[name] for name in Instance.__dataclass_fields__})
+
+
+def _batch(row: Row[tuple[object, ...]]) -> Batch:
+    return Batch(
+        id=row.id,
+        called_ae_title=row.called_ae_title,
+        state=BatchState(row.state),
+        opened_at=row.opened_at,
+        policy=_policy(row.policy),
+        deadline=row.deadline,
+        closed_at=row.closed_at,
+        held_reason=row.held_reason,
+    )
+
+
+def _policy_json(policy: ClaraAeTitle) -> str:
+    return json.dumps(asdict(policy) | {"ignored_sop_classes": sorted(policy.ignored_sop_classes)})
+
+
+def _policy(text: str) -> ClaraAeTitle:
+    fields = json.loads(text)
+    return ClaraAeTitle(
+        **fields
+        | {
+            "ignored_sop_classes": frozenset(fields["ignored_sop_classes"]),
+            "processors": tuple(fields["processors"]),
+            "pipelines": tuple(fields["pipelines"]),
+        }
+    )

@@ -1,0 +1,105 @@
+"""The engine of the store: SQLite in WAL mode with full synchronisation and one writer.
+
+Blocking: the managers call it from a thread. PostgreSQL comes with scale-out; nothing above this module knows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from ..core.errors import AdapterError
+
+BUSY_TIMEOUT = 30.0  # seconds that a writer waits for another process (backup tools) before it gives up
+
+
+class DatabaseUnusable(AdapterError):
+    """The database file is damaged or from a newer version. Nothing was changed; the spool is untouched."""
+
+
+class Database:
+    """One database file. `write` is one transaction of the one writer; `read` sees a consistent snapshot.
+
+    Raises:
+        DatabaseUnusable: the file is no database, damaged, or written by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine = _sqlite_engine(path)
+        self._writer = threading.Lock()
+        try:
+            self._migrate()
+        except OperationalError:
+            raise
+        except (DatabaseError, CommandError) as error:
+            raise DatabaseUnusable(
+                f"the database {path} cannot be used ({error.__class__.__name__}). The received files are untouched. "
+                "Restore it from a backup, or move it away: the adapter then starts with a new one and takes up the "
+                "instances of its spool again"
+            ) from error
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed, and durable, when the block ends without an error."""
+        with self._writer, self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view; never blocks the writer (WAL)."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def check(self) -> None:
+        """Raise sqlalchemy's DatabaseError when the database cannot be written."""
+        with self.write() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        with self.write() as connection:
+            has_versions = self.engine.dialect.has_table(connection, "alembic_version")
+            present = (
+                set(connection.scalars(text("SELECT version_num FROM alembic_version"))) if has_versions else set()
+            )
+            if present - known:
+                raise CommandError(f"its schema is {', '.join(present - known)}, which this version does not know")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _sqlite_engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN would be deferred: see `begin`
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # DEFERRED takes the write lock at the first write; with one writer in the process it never has to upgrade
+        # behind another's back.
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

@@ -1,0 +1,130 @@
+"""Export tasks: made when a job succeeds, moved by the exporter. One row for each file and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
+from .tables import export_files, export_tasks
+
+
+def add(connection: Connection, task: ExportTask, files: Sequence[ExportFile]) -> None:
+    """A new pending task with its files."""
+    connection.execute(
+        insert(export_tasks).values(
+            id=task.id,
+            job_id=task.job_id,
+            destination=task.destination,
+            state=task.state,
+            created_at=task.created_at,
+        )
+    )
+    if files:
+        connection.execute(
+            insert(export_files),
+            [{name: getattr(file, name) for name in ExportFile.__dataclass_fields__} for file in files],
+        )
+
+
+def get(connection: Connection, task_id: str) -> ExportTask | None:
+    row = connection.execute(select(export_tasks).where(export_tasks.c.id == task_id)).one_or_none()
+    return None if row is None else _task(row)
+
+
+def pending(connection: Connection) -> list[ExportTask]:
+    """Every task that is not over, oldest first."""
+    return [
+        _task(row)
+        for row in connection.execute(
+            select(export_tasks)
+            .where(export_tasks.c.state == ExportState.PENDING)
+            .order_by(export_tasks.c.created_at, export_tasks.c.id)
+        )
+    ]
+
+
+def files_of(connection: Connection, task_id: str) -> list[ExportFile]:
+    rows = connection.execute(
+        select(export_files).where(export_files.c.task_id == task_id).order_by(export_files.c.number)
+    )
+    return [_file(row) for row in rows]
+
+
+def record_outcomes(connection: Connection, task_id: str, outcomes: Iterable[FileOutcome]) -> None:
+    """What became of some files in this try."""
+    values = [
+        {"file": one.number, "new_state": one.state, "new_status": one.status, "new_reason": one.reason}
+        for one in outcomes
+    ]
+    if values:
+        connection.execute(
+            update(export_files)
+            .where(export_files.c.task_id == task_id, export_files.c.number == bindparam("file"))
+            .values(state=bindparam("new_state"), status=bindparam("new_status"), reason=bindparam("new_reason")),
+            values,
+        )
+
+
+def attempted(
+    connection: Connection,
+    task_id: str,
+    *,
+    state: ExportState,
+    failed: bool,
+    next_attempt_at: float | None,
+    ended_at: float | None,
+    reason: str | None,
+) -> None:
+    """The verdict on a finished try."""
+    connection.execute(
+        update(export_tasks)
+        .where(export_tasks.c.id == task_id, export_tasks.c.state == ExportState.PENDING)
+        .values(
+            state=state,
+            attempts=export_tasks.c.attempts + 1,
+            failures=export_tasks.c.failures + int(failed),
+            next_attempt_at=next_attempt_at,
+            ended_at=ended_at,
+            reason=reason,
+        )
+    )
+
+
+def retry(connection: Connection, task_id: str) -> bool:
+    """Try now: a dead letter, a waiting task, or one that succeeded with failed files. False: nothing to send."""
+    task = get(connection, task_id)
+    if task is None:
+        return False
+    unsent = any(file.state in (DeliveryState.FAILED, DeliveryState.PENDING) for file in files_of(connection, task_id))
+    if not unsent and task.state is not ExportState.FAILED:
+        return False
+    connection.execute(
+        update(export_tasks)
+        .where(export_tasks.c.id == task_id)
+        .values(state=ExportState.PENDING, failures=0, next_attempt_at=None, ended_at=None)
+    )
+    return True
+
+
+def cancel(connection: Connection, task_id: str, now: float) -> bool:
+    """pending or failed -> canceled, by a person."""
+    changed = connection.execute(
+        update(export_tasks)
+        .where(export_tasks.c.id == task_id, export_tasks.c.state.in_([ExportState.PENDING, ExportState.FAILED]))
+        .values(state=ExportState.CANCELED, ended_at=now, next_attempt_at=None, reason="canceled by a person")
+    )
+    return changed.rowcount == 1
+
+
+def _task(row: Row[tuple[object, ...]]) -> ExportTask:
+    fields = row._mapping
+    values = {name: fields[name] for name in ExportTask.__dataclass_fields__}
+    return ExportTask(**values | {"state": ExportState(row.state)})
+
+
+def _file(row: Row[tuple[object, ...]]) -> ExportFile:
+    fields = row._mapping
+    values = {name: fields[name] for name in ExportFile.__dataclass_fields__}
+    return ExportFile(**values | {"state": DeliveryState(row.state)})

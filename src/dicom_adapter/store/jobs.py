@@ -1,0 +1,214 @@
+"""Jobs: made by the processor runner, moved by the job controller. Each update is one durable fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, Row, case, func, insert, select, update
+
+from ..core.model import Instance, Job, JobRef, JobState
+from .batches import instance, instances_of
+from .tables import associations, export_tasks, instances, job_instances, jobs, quarantined_files
+
+ACTIVE = (JobState.QUEUED, JobState.CREATED, JobState.UPLOADED, JobState.STARTED)
+
+
+def add(connection: Connection, job: Job, part: Sequence[Instance] | None) -> None:
+    """A new job in state queued, over the whole batch or a part of it."""
+    connection.execute(
+        insert(jobs).values(
+            id=job.id,
+            name=job.name,
+            batch_id=job.batch_id,
+            pipeline_id=job.pipeline_id,
+            pipeline_name=job.pipeline_name,
+            called_ae_title=job.called_ae_title,
+            state=job.state,
+            attempt=job.attempt,
+            attempts_allowed=job.attempts_allowed,
+            created_at=job.created_at,
+            partial=part is not None,
+        )
+    )
+    if part:
+        connection.execute(
+            insert(job_instances),
+            [{"job_id": job.id, "association_id": one.association_id, "number": one.number} for one in part],
+        )
+
+
+def exists(connection: Connection, name: str) -> bool:
+    return connection.scalar(select(jobs.c.id).where(jobs.c.name == name)) is not None
+
+
+def get(connection: Connection, job_id: str) -> Job | None:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+    return None if row is None else _job(row)
+
+
+def active(connection: Connection) -> list[Job]:
+    """Every job that is not over, those the engine knows first, then in the order their batches closed."""
+    begun = case((jobs.c.state == JobState.QUEUED, 1), else_=0)
+    return [
+        _job(row)
+        for row in connection.execute(
+            select(jobs).where(jobs.c.state.in_(ACTIVE)).order_by(begun, jobs.c.created_at, jobs.c.id)
+        )
+    ]
+
+
+def instances_of_job(connection: Connection, job: Job) -> list[Instance]:
+    """The instances the job is over, in order of arrival."""
+    if not connection.scalar(select(jobs.c.partial).where(jobs.c.id == job.id)):
+        return instances_of(connection, job.batch_id)
+    return [
+        instance(row)
+        for row in connection.execute(
+            select(instances)
+            .join(
+                job_instances,
+                (job_instances.c.association_id == instances.c.association_id)
+                & (job_instances.c.number == instances.c.number),
+            )
+            .where(job_instances.c.job_id == job.id)
+            .order_by(instances.c.received_at, instances.c.association_id, instances.c.number)
+        )
+    ]
+
+
+def calling_ae_titles(connection: Connection, batch_id: str) -> list[str]:
+    """Who sent the batch's instances."""
+    return list(
+        connection.scalars(
+            select(associations.c.calling_ae_title)
+            .join(instances, instances.c.association_id == associations.c.id)
+            .where(instances.c.batch_id == batch_id)
+            .distinct()
+            .order_by(associations.c.calling_ae_title)
+        )
+    )
+
+
+def created(connection: Connection, job_id: str, ref: JobRef) -> None:
+    """queued -> created."""
+    _set(
+        connection,
+        job_id,
+        state=JobState.CREATED,
+        engine_job_id=ref.job_id,
+        engine_payload_id=ref.payload_id,
+        failures=0,
+        next_attempt_at=None,
+    )
+
+
+def uploaded(connection: Connection, job_id: str) -> None:
+    """created -> uploaded."""
+    _set(connection, job_id, state=JobState.UPLOADED, failures=0, next_attempt_at=None)
+
+
+def started(connection: Connection, job_id: str, now: float) -> None:
+    """uploaded -> started."""
+    _set(connection, job_id, state=JobState.STARTED, started_at=now, failures=0, next_attempt_at=None, reason=None)
+
+
+def succeeded(connection: Connection, job_id: str, now: float, reason: str | None) -> None:
+    """started -> succeeded, in the transaction that makes its export tasks."""
+    _set(connection, job_id, state=JobState.SUCCEEDED, ended_at=now, reason=reason)
+
+
+def step_failed(connection: Connection, job_id: str, next_attempt_at: float, reason: str) -> None:
+    """A call to the engine failed for now: the state stays."""
+    _set(connection, job_id, failures=jobs.c.failures + 1, next_attempt_at=next_attempt_at, reason=reason)
+
+
+def next_attempt(connection: Connection, job_id: str, next_attempt_at: float | None, reason: str | None) -> None:
+    """started -> queued: the run failed, another attempt is due at that time."""
+    _set(
+        connection,
+        job_id,
+        state=JobState.QUEUED,
+        attempt=jobs.c.attempt + 1,
+        engine_job_id=None,
+        engine_payload_id=None,
+        started_at=None,
+        ended_at=None,
+        failures=0,
+        next_attempt_at=next_attempt_at,
+        reason=reason,
+    )
+
+
+def failed(connection: Connection, job_id: str, now: float, reason: str) -> None:
+    """-> failed: a dead letter."""
+    _set(connection, job_id, state=JobState.FAILED, ended_at=now, next_attempt_at=None, reason=reason)
+
+
+def retry(connection: Connection, job_id: str, tries: int) -> bool:
+    """failed or canceled -> queued, by a person, with `tries` more; a waiting job is tried now. False: neither."""
+    job = get(connection, job_id)
+    if job is None:
+        return False
+    if job.state in ACTIVE and job.next_attempt_at is not None:
+        _set(connection, job_id, next_attempt_at=None)
+        return True
+    if job.state not in (JobState.FAILED, JobState.CANCELED):
+        return False
+    next_attempt(connection, job_id, None, "tried again by a person")
+    _set(connection, job_id, attempts_allowed=job.attempt + tries)
+    return True
+
+
+def canceled(connection: Connection, job_id: str, now: float) -> None:
+    """-> canceled, by a person."""
+    _set(connection, job_id, state=JobState.CANCELED, ended_at=now, next_attempt_at=None, reason="canceled by a person")
+
+
+def add_quarantined(connection: Connection, job_id: str, files: Mapping[int, tuple[str, str]]) -> None:
+    """Result files that go to no destination: number -> (path relative to the storage folder, reason)."""
+    if files:
+        connection.execute(
+            insert(quarantined_files),
+            [
+                {"job_id": job_id, "number": number, "path": path, "reason": reason}
+                for number, (path, reason) in files.items()
+            ],
+        )
+
+
+def of_batch(connection: Connection, batch_id: str) -> list[Job]:
+    return [_job(row) for row in connection.execute(select(jobs).where(jobs.c.batch_id == batch_id))]
+
+
+def mark_removed(connection: Connection, job_id: str, now: float) -> None:
+    _set(connection, job_id, removed_at=now)
+
+
+def ended_exports(connection: Connection, job_id: str) -> list[tuple[str, float | None]]:
+    """(state, ended_at) of the job's export tasks."""
+    rows = connection.execute(
+        select(export_tasks.c.state, export_tasks.c.ended_at).where(export_tasks.c.job_id == job_id)
+    )
+    return [(row.state, row.ended_at) for row in rows]
+
+
+def count_running(connection: Connection, pipeline_id: str) -> int:
+    """Jobs of the pipeline that the engine has begun with."""
+    return (
+        connection.scalar(
+            select(func.count())
+            .select_from(jobs)
+            .where(jobs.c.pipeline_id == pipeline_id, jobs.c.state.in_(ACTIVE[1:]))
+        )
+        or 0
+    )
+
+
+def _set(connection: Connection, job_id: str, **values: object) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def _job(row: Row[tuple[object, ...]]) -> Job:
+    fields = row._mapping
+    values = {name: fields[name] for name in Job.__dataclass_fields__}
+    return Job(**values | {"state": JobState(row.state)})

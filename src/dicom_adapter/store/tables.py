@@ -1,0 +1,183 @@
+"""The tables. A state's name and the transition into it are in `core.model`; invariants are unique indexes here.
+
+Times are seconds since the epoch. Rows of `associations` and `instances` can be rebuilt from the spool.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+UID = String(64)  # PS3.5 9.1
+AE = String(16)  # PS3.5 table 6.2-1
+ID = String(32)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("calling_ae_title", AE, nullable=False),
+    Column("called_ae_title", AE, nullable=False),
+    Column("peer_host", Text, nullable=False),
+    Column("peer_port", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("set_aside_until", Float),  # aborted: removed then
+    Column("removed_at", Float),  # its files are no longer in the spool
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("called_ae_title", AE, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("policy", Text, nullable=False),  # the Clara AE Title as it was when the batch opened, as JSON
+    Column("opened_at", Float, nullable=False),
+    Column("deadline", Float),
+    Column("closed_at", Float),
+    Column("ended_at", Float),  # processed or dropped
+    Column("held_reason", Text),
+    Column("removed_at", Float),
+    # One batch collects for an AE Title at a time.
+    Index(
+        "uq_batches_collecting",
+        "called_ae_title",
+        unique=True,
+        sqlite_where=text("state = 'collecting'"),
+        postgresql_where=text("state = 'collecting'"),
+    ),
+    Index("ix_batches_state", "state"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("association_id", ID, ForeignKey("associations.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("study_instance_uid", UID),
+    Column("series_instance_uid", UID),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("batch_id", ID, ForeignKey("batches.id")),
+    # Another instance with the same SOP Instance UID took its place in the batch, or it came second.
+    Column("superseded", Boolean, nullable=False, server_default=text("0")),
+    Index("ix_instances_study_instance_uid", "study_instance_uid"),
+    Index("ix_instances_batch", "batch_id", "sop_instance_uid"),
+)
+
+processings = Table(
+    "processings",
+    metadata,
+    Column("batch_id", ID, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("processor", Text, nullable=False),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("next_attempt_at", Float),
+    Column("reason", Text),
+    Column("done_at", Float),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),  # the idempotency key
+    Column("batch_id", ID, ForeignKey("batches.id"), nullable=False),
+    Column("pipeline_id", Text, nullable=False),
+    Column("pipeline_name", Text, nullable=False),
+    Column("called_ae_title", AE, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False, default=1),
+    Column("attempts_allowed", Integer, nullable=False, default=1),
+    Column("failures", Integer, nullable=False, default=0),  # temporary errors in a row
+    Column("created_at", Float, nullable=False),
+    Column("next_attempt_at", Float),
+    Column("engine_job_id", Text),
+    Column("engine_payload_id", Text),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("reason", Text),
+    Column("partial", Boolean, nullable=False, default=False),  # its instances are in job_instances
+    Column("removed_at", Float),
+    Index("ix_jobs_state", "state"),
+    Index("ix_jobs_batch_id", "batch_id"),
+)
+
+job_instances = Table(
+    "job_instances",
+    metadata,
+    Column("job_id", ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("association_id", ID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    ForeignKeyConstraint(["association_id", "number"], ["instances.association_id", "instances.number"]),
+)
+
+quarantined_files = Table(
+    "quarantined_files",
+    metadata,
+    Column("job_id", ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+export_tasks = Table(
+    "export_tasks",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, ForeignKey("jobs.id"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("failures", Integer, nullable=False, default=0),  # of the present round; `retry ID` begins a new one
+    Column("created_at", Float, nullable=False),
+    Column("next_attempt_at", Float),
+    Column("ended_at", Float),
+    Column("reason", Text),
+    Index("uq_export_tasks_job_destination", "job_id", "destination", unique=True),
+    Index("ix_export_tasks_state", "state"),
+)
+
+export_files = Table(
+    "export_files",
+    metadata,
+    Column("task_id", ID, ForeignKey("export_tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("study_instance_uid", UID, nullable=False),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("status", Integer),
+    Column("reason", Text),
+)
