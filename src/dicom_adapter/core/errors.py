@@ -21,3 +21,7 @@ class PermanentError(AdapterError):
 
 class OutOfResources(AdapterError):
     """No space, quota or a write error in the spool: C-STORE-RSP A700H (PS3.4 B.2.3)."""
+
+
+class Stopping(AdapterError):
+    """The adapter is told to stop, so something was not finished. Not an outcome: it goes on at the next start."""

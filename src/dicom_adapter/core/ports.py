@@ -64,7 +64,14 @@ class ExportAgent(Protocol):
         """Try to send every file, in one association; call `on_outcome` once for each, also when nothing could be sent.
 
         Blocking; the caller gives it a thread. Raises nothing for a peer's fault: that is an outcome.
+
+        Raises:
+            Stopping: `stop` was called before every file had an outcome.
         """
+        ...
+
+    def stop(self) -> None:
+        """From another thread, at shutdown: end every export that runs, soon."""
         ...
 
 

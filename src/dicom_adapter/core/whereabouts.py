@@ -1,0 +1,126 @@
+"""Where a study is, and why it waits: one sentence that a PACS administrator can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .model import BatchState, ExportState, ExportTask, Job, JobState
+
+
+class Stage(StrEnum):
+    """The stages in the order of a study's trip. The first three need a person."""
+
+    FAILED = "failed"  # a dead letter: job or export
+    HELD = "held"
+    SET_ASIDE = "set aside"  # only aborted associations
+    COLLECTING = "collecting"
+    PROCESSING = "processing"
+    QUEUED = "queued"
+    RUNNING = "running"
+    EXPORTING = "exporting"
+    DONE = "done"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """`waits`: why it does not go on at this instant, or None."""
+
+    stage: Stage
+    waits: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """A batch and what waits in it. `deadline` and `next_attempt_at` are on the steady clock."""
+
+    id: str
+    state: BatchState
+    deadline: float | None = None
+    held_reason: str | None = None
+    next_attempt_at: float | None = None
+    reason: str | None = None  # of the processor that failed last
+
+
+_ORDER = (
+    Stage.FAILED,
+    Stage.HELD,
+    Stage.RUNNING,
+    Stage.QUEUED,
+    Stage.PROCESSING,
+    Stage.COLLECTING,
+    Stage.EXPORTING,
+    Stage.DONE,
+    Stage.DROPPED,
+)  # of several answers the one shown: what needs a person first, then what moves
+
+
+def whereabouts(
+    batches: Iterable[BatchFacts], jobs: Sequence[Job], exports: Sequence[ExportTask], steady: float
+) -> Whereabouts:
+    """Where the work over these batches is. `steady`: the time now on the steady clock."""
+    answers = [_batch(batch, steady) for batch in batches]
+    answers += [_job(job, steady) for job in jobs]
+    answers += [_export(task, steady) for task in exports]
+    if not answers:
+        return Whereabouts(Stage.SET_ASIDE, "its association was aborted: it is kept for a while and never submitted")
+    return min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
+
+
+def _batch(batch: BatchFacts, steady: float) -> Whereabouts:
+    match batch.state:
+        case BatchState.COLLECTING:
+            left = max(0.0, (batch.deadline or steady) - steady)
+            return Whereabouts(Stage.COLLECTING, f"closes {in_words(left)}, unless more instances arrive")
+        case BatchState.CLOSED:
+            return Whereabouts(Stage.PROCESSING, _retry(batch.reason, batch.next_attempt_at, steady))
+        case BatchState.HELD:
+            return Whereabouts(Stage.HELD, f"{batch.held_reason} (`clara dicom release {batch.id}`)")
+        case BatchState.PROCESSED:
+            return Whereabouts(Stage.DONE)
+        case BatchState.DROPPED:
+            return Whereabouts(Stage.DROPPED, batch.held_reason)
+
+
+def _job(job: Job, steady: float) -> Whereabouts:
+    match job.state:
+        case JobState.FAILED:
+            return Whereabouts(Stage.FAILED, f"job {job.id}: {job.reason} (`clara dicom retry {job.id}`)")
+        case JobState.SUCCEEDED | JobState.CANCELED:
+            return Whereabouts(Stage.DONE)
+        case JobState.STARTED:
+            return Whereabouts(Stage.RUNNING, _retry(job.reason, job.next_attempt_at, steady))
+        case JobState.QUEUED | JobState.CREATED | JobState.UPLOADED:
+            waits = _retry(job.reason, job.next_attempt_at, steady)
+            return Whereabouts(Stage.QUEUED, waits or f"for a free place of pipeline {job.pipeline_name}")
+
+
+def _export(task: ExportTask, steady: float) -> Whereabouts:
+    match task.state:
+        case ExportState.FAILED:
+            return Whereabouts(
+                Stage.FAILED, f"export to {task.destination}: {task.reason} (`clara dicom retry {task.id}`)"
+            )
+        case ExportState.PENDING:
+            waits = _retry(task.reason, task.next_attempt_at, steady)
+            after = f" after {task.attempts} tries" if waits and task.attempts > 1 else ""
+            return Whereabouts(Stage.EXPORTING, f"for {task.destination}{after}: {waits}" if waits else None)
+        case ExportState.SUCCEEDED | ExportState.CANCELED:
+            return Whereabouts(Stage.DONE)
+
+
+def _retry(reason: str | None, next_attempt_at: float | None, steady: float) -> str | None:
+    if next_attempt_at is None or next_attempt_at <= steady:
+        return None
+    return f"next try {in_words(next_attempt_at - steady)}; {reason or 'no reason noted'}"
+
+
+def in_words(seconds: float) -> str:
+    """ "in 42 s", "in 12 min", "in 3 h"."""
+    if seconds < 120:
+        return f"in {seconds:.0f} s"
+    if seconds < 7200:
+        return f"in {seconds / 60:.0f} min"
+    return f"in {seconds / 3600:.0f} h"

@@ -1,0 +1,191 @@
+"""Sends results: one queue for each destination, a bounded number of associations in all.
+
+Per file, the outcome is stored as it comes (D9); after a crash the files without one are sent again, which at worst
+gives a destination the same SOP Instance twice. A destination that is away blocks nobody else: its task waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from ..clock import Clock
+from ..core.errors import Stopping
+from ..core.export_policy import ExportVerdict, WarningPolicy, is_delivered, verdict
+from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
+from ..core.ports import ExportAgent
+from ..core.snapshot import ConfigSnapshot, Destination
+from ..crash_points import crash_point
+from ..store import export_tasks
+from ..store.database import Database
+from .trigger import Trigger
+
+log = structlog.get_logger("exports")
+
+OUTCOME_INTERVAL = 0.25  # seconds: how much a crash can make us send again
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """`retry_delays`: seconds before each further try (`scu.retry-delays`)."""
+
+    max_associations: int
+    retry_delays: Sequence[float]
+    warnings: WarningPolicy
+
+
+class Exporter:
+    """See the module."""
+
+    name = "exports"
+
+    def __init__(
+        self,
+        database: Database,
+        snapshot: Callable[[], ConfigSnapshot],
+        clock: Clock,
+        agent: ExportAgent,
+        settings: ExportSettings,
+    ) -> None:
+        self.trigger = Trigger()
+        self._database = database
+        self._snapshot = snapshot
+        self._clock = clock
+        self._agent = agent
+        self._settings = settings
+        self._active: dict[str, asyncio.Task[None]] = {}  # destination (lower case) -> the task that sends to it
+
+    async def step(self) -> float | None:
+        now = self._clock.steady()
+        due_in: float | None = None
+        for task in await asyncio.to_thread(self._pending):
+            if task.next_attempt_at is not None and task.next_attempt_at > now:
+                due_in = min(task.next_attempt_at - now, due_in if due_in is not None else task.next_attempt_at - now)
+                continue
+            destination = task.destination.lower()
+            if destination not in self._active and len(self._active) < self._settings.max_associations:
+                sending = asyncio.create_task(self._send(task), name=f"export {task.id}")
+                self._active[destination] = sending
+                sending.add_done_callback(lambda _task, name=destination: self._ended(name))
+        return due_in
+
+    async def stop(self) -> None:
+        """End what is being sent; it goes on at the next start, without the files that have an outcome."""
+        self._agent.stop()
+        await asyncio.gather(*self._active.values(), return_exceptions=True)
+
+    def _ended(self, destination: str) -> None:
+        del self._active[destination]
+        self.trigger.pull()
+
+    async def _send(self, task: ExportTask) -> None:
+        try:
+            await asyncio.to_thread(self._try, task)
+        except Stopping:
+            log.info("export goes on at the next start", export=task.id)
+        except Exception as error:
+            log.exception("an export failed by our own fault", export=task.id)
+            await asyncio.to_thread(self._conclude, task, f"{type(error).__name__}: {error}")
+
+    def _try(self, task: ExportTask) -> None:
+        with self._database.read() as connection:
+            files = export_tasks.files_of(connection, task.id)
+        unsent = [file for file in files if not is_delivered(file.state, self._settings.warnings)]
+        destination = self._snapshot().destinations.get(task.destination.lower())
+        recorder = _OutcomeRecorder(self._database, task.id)
+        if destination is None:
+            words = self._unknown_destination(task.destination)
+            for file in unsent:
+                recorder.record(FileOutcome(file.number, DeliveryState.FAILED, reason=words))
+        elif unsent:
+            log.info("export begins", export=task.id, destination=destination.name, files=len(unsent))
+            try:
+                self._export(destination, unsent, recorder)
+            finally:
+                recorder.flush()
+        recorder.flush()
+        crash_point("export.before_commit")
+        self._conclude(task, recorder.last_reason, give_up=destination is None)
+
+    def _export(self, destination: Destination, unsent: Sequence[ExportFile], recorder: _OutcomeRecorder) -> None:
+        self._agent.export(destination, unsent, recorder.record)
+        for file in unsent:  # an agent that forgot one must not make it look delivered
+            if file.number not in recorder.seen:
+                recorder.record(FileOutcome(file.number, DeliveryState.FAILED, reason="it was not tried"))
+
+    def _conclude(self, task: ExportTask, last_reason: str | None, *, give_up: bool = False) -> None:
+        with self._database.write() as connection:
+            files = export_tasks.files_of(connection, task.id)
+            decided = verdict(
+                [file.state for file in files],
+                task.failures,
+                () if give_up else self._settings.retry_delays,
+                self._settings.warnings,
+                random.random(),
+                last_reason,
+            )
+            again = decided.delay is not None
+            export_tasks.attempted(
+                connection,
+                task.id,
+                state=decided.state,
+                failed=decided.state is not ExportState.SUCCEEDED,
+                next_attempt_at=self._clock.steady() + decided.delay if decided.delay is not None else None,
+                ended_at=None if again else self._clock.now(),
+                reason=decided.reason,
+            )
+        _log_verdict(task, decided)
+
+    def _pending(self) -> list[ExportTask]:
+        with self._database.read() as connection:
+            return export_tasks.pending(connection)
+
+    def _unknown_destination(self, name: str) -> str:
+        known = ", ".join(sorted(one.name for one in self._snapshot().destinations.values())) or "none"
+        return f"destination {name} is not configured; configured: {known}"
+
+
+class _OutcomeRecorder:
+    """Stores outcomes as they come, a few at a time: a commit for each would cost more than the sending."""
+
+    def __init__(self, database: Database, task_id: str) -> None:
+        self._database = database
+        self._task_id = task_id
+        self._waiting: list[FileOutcome] = []
+        self._flushed_at = time.monotonic()
+        self._lock = threading.Lock()
+        self.seen: set[int] = set()
+        self.last_reason: str | None = None
+
+    def record(self, outcome: FileOutcome) -> None:
+        crash_point("export.after_response")
+        with self._lock:
+            self.seen.add(outcome.number)
+            self._waiting.append(outcome)
+            if outcome.state is DeliveryState.FAILED:
+                self.last_reason = outcome.reason
+        if time.monotonic() - self._flushed_at >= OUTCOME_INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        with self._database.write() as connection:
+            export_tasks.record_outcomes(connection, self._task_id, waiting)
+        self._flushed_at = time.monotonic()
+
+
+def _log_verdict(task: ExportTask, decided: ExportVerdict) -> None:
+    words = {"export": task.id, "destination": task.destination, "reason": decided.reason}
+    if decided.state is ExportState.SUCCEEDED:
+        log.info("export succeeded", **words)
+    elif decided.delay is not None:
+        log.warning("export failed and is tried again", seconds=round(decided.delay, 1), **words)
+    else:
+        log.error("export failed for good: `retry` it when the cause is mended", **words)

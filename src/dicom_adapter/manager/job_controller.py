@@ -1,0 +1,231 @@
+"""Reconciles job rows with the engines: create, upload, start, observe, collect; each step ends in a durable fact.
+
+A job is never started twice: its name and attempt are the idempotency key of every call, `find_job` adopts what a
+crash orphaned, and `start_job` leaves a started job alone. Cancellation by our own shutdown is not an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from ..clock import Clock
+from ..core.errors import PermanentError, TemporaryError
+from ..core.job_lifecycle import Step, next_step
+from ..core.model import Instance, Job, JobRef, JobSpec, JobStatus, PayloadFile
+from ..core.ports import JobEngine
+from ..core.retry import job_delay, step_delay
+from ..core.snapshot import ConfigSnapshot, Pipeline
+from ..crash_points import crash_point
+from ..store import jobs
+from ..store.database import Database
+from .manifest import job_manifest, payload_name
+from .results_collector import ResultsCollector
+from .trigger import Trigger
+
+log = structlog.get_logger("jobs")
+
+OBSERVE_INTERVALS = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between looks at a running job; then the last for ever
+
+
+class JobController:
+    """See the module. `engines`: by the word that a pipeline's `engine` gives."""
+
+    name = "jobs"
+
+    def __init__(
+        self,
+        database: Database,
+        snapshot: Callable[[], ConfigSnapshot],
+        clock: Clock,
+        *,
+        engines: Mapping[str, JobEngine],
+        collector: ResultsCollector,
+        path_of: Callable[[Instance], Path],
+        on_exports: Callable[[], None],
+    ) -> None:
+        self.trigger = Trigger()
+        self._database = database
+        self._snapshot = snapshot
+        self._clock = clock
+        self._engines = engines
+        self._collector = collector
+        self._path_of = path_of
+        self._on_exports = on_exports
+        self._active: dict[str, tuple[str, asyncio.Task[None]]] = {}  # job id -> (pipeline id, its task)
+
+    async def step(self) -> float | None:
+        now = self._clock.steady()
+        due_in: float | None = None
+        for job in await asyncio.to_thread(self._load):
+            if job.id in self._active:
+                continue
+            if job.next_attempt_at is not None and job.next_attempt_at > now:
+                due_in = min(job.next_attempt_at - now, due_in if due_in is not None else job.next_attempt_at - now)
+                continue
+            pipeline = self._snapshot().pipelines.get(job.pipeline_id)
+            if pipeline is None or self._running(job.pipeline_id) < pipeline.concurrency:
+                task = asyncio.create_task(self._advance(job, pipeline), name=f"job {job.id}")
+                self._active[job.id] = (job.pipeline_id, task)
+                task.add_done_callback(lambda _task, job_id=job.id: self._ended(job_id))
+        return due_in
+
+    async def stop(self) -> None:
+        tasks = [task for _, task in self._active.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cancel(self, job_id: str) -> bool:
+        """End a job for good, by a person's wish. False when there is no such job, or it is over."""
+        job = await asyncio.to_thread(self._get, job_id)
+        if job is None or next_step(job) is Step.DONE:
+            return False
+        _, task = self._active.get(job_id, (None, None))
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        job = await asyncio.to_thread(self._get, job_id)  # it may have ended meanwhile
+        if job is None or next_step(job) is Step.DONE:
+            return False
+        pipeline = self._snapshot().pipelines.get(job.pipeline_id)
+        if pipeline is not None:
+            engine = self._engines[pipeline.engine]
+            ref = _ref(job) or await engine.find_job(self._spec(job))
+            if ref is not None:
+                await engine.cancel_job(ref, "canceled by a person")
+        await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now())
+        log.info("job canceled", job=job_id)
+        return True
+
+    def _ended(self, job_id: str) -> None:
+        del self._active[job_id]
+        self.trigger.pull()  # its place is free
+
+    def _running(self, pipeline_id: str) -> int:
+        return sum(active_pipeline == pipeline_id for active_pipeline, _ in self._active.values())
+
+    async def _advance(self, job: Job, pipeline: Pipeline | None) -> None:
+        """Take one job as far as it goes: to its end, or to something it has to wait for."""
+        try:
+            if pipeline is None:
+                raise PermanentError(
+                    f"pipeline {job.pipeline_id} is not defined under `pipelines`: define it and retry this job"
+                )
+            await self._run(job, pipeline, self._engines[pipeline.engine])
+        except PermanentError as error:
+            await self._fail(job, str(error))
+        except TemporaryError as error:
+            await self._wait_for_engine(job, str(error), error.delay)
+        except Exception as error:
+            log.exception("a job's step failed", job=job.id)
+            await self._wait_for_engine(job, f"{type(error).__name__}: {error}", None)
+
+    async def _run(self, job: Job, pipeline: Pipeline, engine: JobEngine) -> None:
+        status: JobStatus | None = None
+        looks = 0
+        while True:
+            match next_step(job, status):
+                case Step.CREATE:
+                    await self._create(job, engine)
+                case Step.UPLOAD:
+                    files = await asyncio.to_thread(self._payload_files, job)
+                    await engine.upload(_known_ref(job), files)
+                    crash_point("job.after_upload")
+                    await asyncio.to_thread(self._write, jobs.uploaded, job.id)
+                case Step.START:
+                    crash_point("job.before_start")
+                    await engine.start_job(_known_ref(job))
+                    crash_point("job.after_start")
+                    await asyncio.to_thread(self._write, jobs.started, job.id, self._clock.now())
+                    log.info("job started", job=job.id, name=job.name, attempt=job.attempt)
+                case Step.OBSERVE:
+                    status = await engine.get_status(_known_ref(job))
+                    continue
+                case Step.WAIT:
+                    await asyncio.sleep(OBSERVE_INTERVALS[min(looks, len(OBSERVE_INTERVALS) - 1)])
+                    looks += 1
+                    status = await engine.get_status(_known_ref(job))
+                    continue
+                case Step.COLLECT:
+                    await self._collector.collect(job, _known_ref(job), pipeline)
+                    self._on_exports()
+                    return
+                case Step.FAIL_ATTEMPT:
+                    await self._fail_attempt(job, (status.reason if status else None) or "the engine gave no reason")
+                    return
+                case Step.DONE:
+                    return
+            current = await asyncio.to_thread(self._get, job.id)
+            if current is None:
+                return
+            job = current
+
+    async def _create(self, job: Job, engine: JobEngine) -> None:
+        spec = await asyncio.to_thread(self._spec, job)
+        ref = await engine.find_job(spec) or await engine.create_job(spec)
+        crash_point("job.after_create")
+        await asyncio.to_thread(self._write, jobs.created, job.id, ref)
+
+    async def _fail_attempt(self, job: Job, reason: str) -> None:
+        words = f"attempt {job.attempt} failed: {reason}"
+        if job.attempt >= job.attempts_allowed:
+            await self._fail(job, words)
+            return
+        delay = job_delay(job.attempt, random.random())
+        log.warning("job failed and is tried again", job=job.id, reason=words, seconds=round(delay, 1))
+        await asyncio.to_thread(self._write, jobs.next_attempt, job.id, self._clock.steady() + delay, words)
+
+    async def _fail(self, job: Job, reason: str) -> None:
+        log.error("job failed for good: `retry` it when the cause is mended", job=job.id, reason=reason)
+        await asyncio.to_thread(self._write, jobs.failed, job.id, self._clock.now(), reason)
+
+    async def _wait_for_engine(self, job: Job, reason: str, delay: float | None) -> None:
+        current = await asyncio.to_thread(self._get, job.id)
+        if delay is None:
+            delay = step_delay((current.failures if current else 0) + 1, random.random())
+        log.warning("job waits", job=job.id, reason=reason, seconds=round(delay, 1))
+        await asyncio.to_thread(self._write, jobs.step_failed, job.id, self._clock.steady() + delay, reason)
+
+    def _load(self) -> list[Job]:
+        with self._database.read() as connection:
+            return jobs.active(connection)
+
+    def _get(self, job_id: str) -> Job | None:
+        with self._database.read() as connection:
+            return jobs.get(connection, job_id)
+
+    def _write(self, change: Callable[..., None], *arguments: object) -> None:
+        with self._database.write() as connection:
+            change(connection, *arguments)
+
+    def _spec(self, job: Job) -> JobSpec:
+        with self._database.read() as connection:
+            instances = jobs.instances_of_job(connection, job)
+            callers = jobs.calling_ae_titles(connection, job.batch_id)
+        return JobSpec(job.id, job.name, job.attempt, job.pipeline_id, job_manifest(job, callers, instances))
+
+    def _payload_files(self, job: Job) -> Sequence[PayloadFile]:
+        with self._database.read() as connection:
+            instances = jobs.instances_of_job(connection, job)
+        return [
+            PayloadFile(str(self._path_of(instance)), payload_name(position))
+            for position, instance in enumerate(instances, start=1)
+        ]
+
+
+def _ref(job: Job) -> JobRef | None:
+    if job.engine_job_id is None or job.engine_payload_id is None:
+        return None
+    return JobRef(job.engine_job_id, job.engine_payload_id)
+
+
+def _known_ref(job: Job) -> JobRef:
+    ref = _ref(job)
+    if ref is None:
+        raise PermanentError("the job's row lost what the engine calls it; retry it")
+    return ref

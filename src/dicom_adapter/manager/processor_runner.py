@@ -1,0 +1,189 @@
+"""Runs the processors of closed batches, at least once each (hand-over 2).
+
+A processor only asks for jobs; they are made, with the mark that it is done, in one transaction when it has returned
+(D4, an outbox). So a crash in the middle makes no job, and the processor runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from ..clock import Clock
+from ..core.errors import PermanentError, TemporaryError
+from ..core.job_lifecycle import job_name
+from ..core.model import Batch, Instance, Job, JobState
+from ..core.ports import Processor
+from ..core.retry import step_delay
+from ..core.snapshot import ClaraAeTitle, ConfigSnapshot
+from ..crash_points import crash_point
+from ..identifiers import new_id
+from ..store import batches, jobs
+from ..store.database import Database
+from .trigger import Trigger
+
+log = structlog.get_logger("processors")
+
+ACTIVE_WINDOW = 16  # batches looked at in one step: the backlog stays in the database
+MAX_FAILURES = 10  # in a row; then the batch is held, so that it never blocks others and is never lost
+PROCESSOR_DEADLINE = 300.0  # seconds: a plug-in that hangs must not hold the other AE Titles up
+
+_Due = tuple[Batch, int, str, int]  # batch, position of the processor, its name, its failures in a row
+
+
+@dataclass(slots=True)
+class _Request:
+    pipeline_id: str
+    instances: Sequence[Instance] | None
+    key: str
+
+
+@dataclass(slots=True)
+class _Context:
+    """`core.ports.ProcessorContext` over one batch."""
+
+    batch: Batch
+    instances: Sequence[Instance]
+    path_of: Callable[[Instance], Path]
+    requests: list[_Request] = field(default_factory=list)
+
+    @property
+    def ae_title(self) -> ClaraAeTitle:
+        return self.batch.policy
+
+    def path(self, instance: Instance) -> Path:
+        return self.path_of(instance)
+
+    def submit_job(self, pipeline_id: str, instances: Sequence[Instance] | None = None, *, key: str = "") -> None:
+        self.requests.append(_Request(pipeline_id, instances, key))
+
+
+class ProcessorRunner:
+    """See the module. `resolve` finds a processor by the name that an AE Title's configuration gives."""
+
+    name = "processors"
+
+    def __init__(
+        self,
+        database: Database,
+        snapshot: Callable[[], ConfigSnapshot],
+        clock: Clock,
+        *,
+        resolve: Callable[[str], Processor],
+        path_of: Callable[[Instance], Path],
+        on_jobs: Callable[[], None],
+    ) -> None:
+        self.trigger = Trigger()
+        self._database = database
+        self._snapshot = snapshot
+        self._clock = clock
+        self._resolve = resolve
+        self._path_of = path_of
+        self._on_jobs = on_jobs
+
+    async def step(self) -> float | None:
+        due = await asyncio.to_thread(self._due)
+        await asyncio.gather(*(self._process_in_order(group) for group in _by_ae_title(due)))
+        if due:
+            return 0.0  # a batch may have another processor, or the backlog more batches
+        next_at = await asyncio.to_thread(self._next_at)
+        return None if next_at is None else next_at - self._clock.steady()
+
+    async def stop(self) -> None:
+        pass
+
+    def _due(self) -> list[_Due]:
+        with self._database.read() as connection:
+            return batches.to_process(connection, self._clock.steady(), ACTIVE_WINDOW)
+
+    def _next_at(self) -> float | None:
+        with self._database.read() as connection:
+            return batches.next_processing_at(connection)
+
+    async def _process_in_order(self, due: Sequence[_Due]) -> None:
+        for batch, position, name, failures in due:
+            await self._process(batch, position, name, failures)
+
+    async def _process(self, batch: Batch, position: int, name: str, failures: int) -> None:
+        try:
+            processor = self._resolve(name)
+            context = _Context(batch, await asyncio.to_thread(self._instances, batch), self._path_of)
+            async with asyncio.timeout(PROCESSOR_DEADLINE):
+                await processor.process(batch, context)
+            made = await asyncio.to_thread(self._commit, batch, position, context.requests)
+        except PermanentError as error:
+            await asyncio.to_thread(self._hold, batch, f"processor {name}: {error}")
+        except Exception as error:  # anything unexpected counts as temporary (rule 19)
+            if not isinstance(error, TemporaryError):
+                log.exception("a processor failed", batch=batch.id, processor=name)
+            await asyncio.to_thread(self._try_again, batch, position, name, failures + 1, error)
+        else:
+            log.info("batch processed", batch=batch.id, processor=name, jobs=made)
+            self._on_jobs()
+
+    def _instances(self, batch: Batch) -> list[Instance]:
+        with self._database.read() as connection:
+            return batches.instances_of(connection, batch.id)
+
+    def _commit(self, batch: Batch, position: int, requests: Sequence[_Request]) -> list[str]:
+        made = []
+        pipelines = self._snapshot().pipelines
+        crash_point("processor.before_commit")
+        with self._database.write() as connection:
+            for request in requests:
+                pipeline = pipelines.get(request.pipeline_id)
+                pipeline_name = pipeline.name if pipeline else request.pipeline_id
+                name = job_name(batch.called_ae_title, pipeline_name, batch.id, request.key)
+                if jobs.exists(connection, name):
+                    raise PermanentError(
+                        f"it asks twice for pipeline {pipeline_name} over this batch; a processor must give each job "
+                        "of one pipeline a key of its own"
+                    )
+                job = Job(
+                    id=new_id(),
+                    name=name,
+                    batch_id=batch.id,
+                    pipeline_id=request.pipeline_id,
+                    pipeline_name=pipeline_name,
+                    called_ae_title=batch.called_ae_title,
+                    state=JobState.QUEUED,
+                    attempt=1,
+                    attempts_allowed=1 + (pipeline.retries if pipeline else 0),
+                    failures=0,
+                    created_at=self._clock.now(),
+                )
+                jobs.add(connection, job, request.instances)
+                made.append(job.id)
+            batches.processor_done(connection, batch.id, position, self._clock.now())
+        crash_point("processor.after_commit")
+        return made
+
+    def _hold(self, batch: Batch, reason: str) -> None:
+        log.error("batch held: a person has to look", batch=batch.id, reason=reason)
+        with self._database.write() as connection:
+            batches.hold(connection, batch.id, reason)
+
+    def _try_again(self, batch: Batch, position: int, name: str, failures: int, error: Exception) -> None:
+        reason = f"processor {name} failed: {error}"
+        if failures >= MAX_FAILURES:
+            self._hold(batch, f"{reason} ({failures} times)")
+            return
+        delay = error.delay if isinstance(error, TemporaryError) else None
+        if delay is None:
+            delay = step_delay(failures, random.random())
+        log.warning("batch waits for its processor", batch=batch.id, reason=reason, seconds=round(delay, 1))
+        with self._database.write() as connection:
+            batches.processor_failed(connection, batch.id, position, self._clock.steady() + delay, reason)
+
+
+def _by_ae_title(due: Sequence[_Due]) -> list[list[_Due]]:
+    """Batches of one AE Title keep the order in which they closed (promise 6); AE Titles do not wait for each other."""
+    groups: dict[str, list[_Due]] = {}
+    for one in due:
+        groups.setdefault(one[0].called_ae_title, []).append(one)
+    return list(groups.values())
