@@ -1,0 +1,231 @@
+"""The SOP Class, SOP Instance, Study and Series UIDs of a data set, read from its first bytes as they arrive.
+
+Why here: C-STORE Success says that the object in the command is the one that was stored, so the two must be compared
+(PS3.4 B.2.3: A900H), and intake wants study and series without opening the file again. Nothing else is decoded.
+
+The scanner is iterative, keeps at most one short element between two fragments, follows no length field except by
+counting, and stops at the first element behind (0020,000E): the tags of a data set ascend (PS3.5 7.1).
+SECURITY: depth, number of elements and inflated bytes are bounded; a hostile data set ends in `error`, never in an
+exception.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from .uid import is_deflated
+
+MAX_DEPTH: Final = 64  # sequences within sequences; real ones stay below ten
+MAX_ELEMENTS: Final = 1_000_000  # before (0020,000E); a Referenced Series Sequence of 10,000 images needs 50,000
+MAX_INFLATED: Final = 64 << 20  # bytes of a deflated data set that are inflated to find four UIDs
+_INFLATE_STEP: Final = 64 << 10
+_LONGEST_UID: Final = 128  # bytes; PS3.5 9.1 allows 64
+
+_SOP_CLASS: Final = 0x00080016
+_SOP_INSTANCE: Final = 0x00080018
+_STUDY: Final = 0x0020000D
+_SERIES: Final = 0x0020000E
+_WANTED: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES})
+
+_ITEM: Final = 0xFFFEE000
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_UNDEFINED: Final = 0xFFFFFFFF
+
+# PS3.5 7.1.2: these have a 16-bit length; every other VR, also one yet to come, has 2 reserved bytes and 32 bits.
+_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+
+# Whether elements carry a VR; tag, VR and 16-bit length; 32-bit length.
+_Encoding = tuple[bool, Callable[..., tuple[int, int, bytes, int]], Callable[..., tuple[int]]]
+
+
+def _encoding(explicit: bool, order: str) -> _Encoding:
+    return explicit, struct.Struct(f"{order}HH2sH").unpack_from, struct.Struct(f"{order}I").unpack_from
+
+
+_EXPLICIT_LITTLE: Final = _encoding(True, "<")
+_IMPLICIT_LITTLE: Final = _encoding(False, "<")
+_EXPLICIT_BIG: Final = _encoding(True, ">")
+
+
+class HeadScanner:
+    """Finds four UIDs in a data set that arrives in fragments.
+
+    `transfer_syntax_uid`: of the data set; it only says whether to inflate, the rest is told from the first bytes.
+    Results are "" while not found; `error` says in words why the head cannot be read, or is None.
+    """
+
+    __slots__ = (
+        "_carry",
+        "_elements",
+        "_encoding",
+        "_inflated",
+        "_inflater",
+        "_skip",
+        "_stack",
+        "done",
+        "error",
+        "series_instance_uid",
+        "sop_class_uid",
+        "sop_instance_uid",
+        "study_instance_uid",
+    )
+
+    def __init__(self, transfer_syntax_uid: str) -> None:
+        self.sop_class_uid = ""
+        self.sop_instance_uid = ""
+        self.study_instance_uid = ""
+        self.series_instance_uid = ""
+        self.error: str | None = None
+        self.done = False
+        self._encoding: _Encoding | None = None
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if is_deflated(transfer_syntax_uid) else None
+        self._inflated = 0
+        self._carry = b""  # the start of an element whose rest has not arrived
+        self._skip = 0  # bytes of a value still to pass by
+        self._elements = 0
+        # Open sequences (True) and items (False) of undefined length, with the encoding around them: a UN of undefined
+        # length holds Implicit VR Little Endian (PS3.5 6.2.2 note 2).
+        self._stack: list[tuple[bool, _Encoding]] = []
+
+    def feed(self, fragment: bytes | memoryview) -> bool:
+        """Take the next bytes of the data set. True: no more are needed, because all is known or nothing can be."""
+        if self.done:
+            return True
+        if self._inflater is None:
+            self._scan(fragment)
+        else:
+            self._inflate(self._inflater, fragment)
+        return self.done
+
+    def finish(self) -> None:
+        """The data set ended. Sets `error` when it ended inside an element that the head needs."""
+        if not self.done and (self._carry or self._skip or self._stack):
+            self._fail("the data set is cut off")
+        self.done = True
+
+    def _fail(self, why: str) -> None:
+        self.error = why
+        self.done = True
+
+    def _inflate(self, inflater: zlib._Decompress, fragment: bytes | memoryview) -> None:
+        data: bytes | memoryview = fragment
+        while not self.done:
+            try:
+                plain = inflater.decompress(data, _INFLATE_STEP)
+            except zlib.error:
+                return self._fail("the deflated data set cannot be inflated")
+            self._inflated += len(plain)
+            if self._inflated > MAX_INFLATED:
+                return self._fail(
+                    f"no Series Instance UID in the first {MAX_INFLATED >> 20} MiB of the deflated data set"
+                )
+            self._scan(plain)
+            data = inflater.unconsumed_tail
+            if not data and len(plain) < _INFLATE_STEP:
+                return None
+        return None
+
+    def _scan(self, fragment: bytes | memoryview) -> None:  # noqa: PLR0911, PLR0912, PLR0915 - one loop, on the hot path
+        if self._skip >= len(fragment):
+            self._skip -= len(fragment)
+            return
+        position, self._skip = self._skip, 0
+        data = self._carry + fragment if self._carry else fragment
+        end = len(data)
+        if self._encoding is None and end >= 8:
+            self._encoding = _detect(data)
+        if self._encoding is None:
+            self._carry = bytes(data)
+            return
+        stack = self._stack
+        explicit, unpack_header, unpack_length = self._encoding
+        elements = self._elements
+        while True:
+            start = position
+            if end - position < 8:
+                break
+            group, number, vr, length = unpack_header(data, position)
+            tag = group << 16 | number
+            position += 8
+            if not explicit or group == 0xFFFE:  # PS3.5 7.5: items and delimiters have no VR
+                (length,) = unpack_length(data, position - 4)
+            elif vr not in _SHORT_VRS:
+                if not (vr.isalpha() and vr.isupper()):
+                    return self._fail(f"no VR where one must be, at element {elements + 1}")
+                if end - position < 4:
+                    position = start
+                    break
+                (length,) = unpack_length(data, position)
+                position += 4
+            elements += 1
+            if elements > MAX_ELEMENTS:
+                return self._fail(f"more than {MAX_ELEMENTS} elements before the Series Instance UID")
+            if not stack:
+                if tag > _SERIES:
+                    self.done = True
+                    return None
+                if tag in _WANTED:
+                    if length > _LONGEST_UID:
+                        return self._fail(f"a UID of {length} bytes")
+                    if end - position < length:
+                        elements -= 1
+                        position = start
+                        break
+                    self._note(tag, bytes(data[position : position + length]))
+                    if self.done:
+                        return None
+            elif stack[-1][0]:  # in a sequence
+                if tag == _SEQUENCE_END:
+                    _, (explicit, unpack_header, unpack_length) = stack.pop()
+                    continue
+                if tag != _ITEM:
+                    return self._fail("something other than an item in a sequence")
+                if length == _UNDEFINED:
+                    stack.append((False, (explicit, unpack_header, unpack_length)))
+                    continue
+            elif tag == _ITEM_END:
+                stack.pop()
+                continue
+            if length == _UNDEFINED:
+                if len(stack) >= 2 * MAX_DEPTH:
+                    return self._fail(f"more than {MAX_DEPTH} sequences within each other")
+                stack.append((True, (explicit, unpack_header, unpack_length)))
+                if explicit and vr == b"UN":
+                    explicit, unpack_header, unpack_length = _IMPLICIT_LITTLE
+                continue
+            position += length
+            if position > end:
+                self._skip = position - end
+                position = end
+                break
+        self._carry = bytes(data[position:])
+        self._encoding = explicit, unpack_header, unpack_length
+        self._elements = elements
+        return None
+
+    def _note(self, tag: int, value: bytes) -> None:
+        uid = value.decode("ascii", "replace").rstrip("\0 ")
+        if tag == _SOP_CLASS:
+            self.sop_class_uid = uid
+        elif tag == _SOP_INSTANCE:
+            self.sop_instance_uid = uid
+        elif tag == _STUDY:
+            self.study_instance_uid = uid
+        else:
+            self.series_instance_uid = uid
+            self.done = True
+
+
+def _detect(data: bytes | memoryview) -> _Encoding:
+    """The encoding, told from the first element of the data set, which is of group 0008 or lower.
+
+    The transfer syntax is not asked: private ones say nothing, and files with Implicit VR under an explicit one exist.
+    """
+    vr = bytes(data[4:6])
+    if not (vr.isalpha() and vr.isupper()):
+        return _IMPLICIT_LITTLE
+    return _EXPLICIT_BIG if data[0] == 0 else _EXPLICIT_LITTLE  # group 0008H as 00 08 or 08 00
