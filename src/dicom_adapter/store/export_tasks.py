@@ -45,6 +45,11 @@ def pending(connection: Connection) -> list[ExportTask]:
     ]
 
 
+def of_job(connection: Connection, job_id: str) -> list[ExportTask]:
+    rows = connection.execute(select(export_tasks).where(export_tasks.c.job_id == job_id).order_by(export_tasks.c.id))
+    return [_task(row) for row in rows]
+
+
 def files_of(connection: Connection, task_id: str) -> list[ExportFile]:
     rows = connection.execute(
         select(export_files).where(export_files.c.task_id == task_id).order_by(export_files.c.number)

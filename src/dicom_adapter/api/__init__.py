@@ -1,0 +1,1 @@
+"""REST: what runs, where each study is, and the actions on it."""

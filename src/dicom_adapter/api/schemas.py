@@ -1,0 +1,222 @@
+"""The JSON of `/api/v1`: camelCase on the wire, times in seconds since the epoch (UTC), durations in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Schema(BaseModel):
+    """Base of all answers: built from a row or from keywords, extra columns ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], **more: Any) -> Self:
+        return cls.model_validate({**row, **more})
+
+
+class Association(Schema):
+    """`outcome` is null while it is open."""
+
+    id: str
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+    peer_port: int
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    instances: int
+    bytes: int
+
+
+class Batch(Schema):
+    """`closes_in`: seconds, while collecting."""
+
+    id: str
+    called_ae_title: str
+    state: str
+    instances: int
+    studies: int
+    bytes: int
+    opened_at: float
+    closed_at: float | None = None
+    ended_at: float | None = None
+    closes_in: float | None = None
+    held_reason: str | None = None
+    reason: str | None = None
+
+
+class Job(Schema):
+    """`next_attempt_in`: seconds, while it waits. `reason`: why it waits or failed."""
+
+    id: str
+    name: str
+    batch_id: str
+    pipeline_id: str
+    pipeline_name: str
+    called_ae_title: str
+    state: str
+    attempt: int
+    attempts_allowed: int
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    next_attempt_in: float | None = None
+    reason: str | None = None
+    exports: int = 0
+    quarantined: int = 0
+
+
+class QuarantinedFile(Schema):
+    """A result file that went to no destination. `path` is relative to the storage folder."""
+
+    number: int
+    path: str
+    reason: str
+
+
+class JobDetail(Job):
+    quarantined_files: tuple[QuarantinedFile, ...] = ()
+
+
+class JobLogs(Schema):
+    """The end of what the job wrote."""
+
+    job: str
+    attempt: int
+    stdout: str
+    stderr: str
+
+
+class Export(Schema):
+    """One task: the files of one job for one destination."""
+
+    id: str
+    job_id: str
+    destination: str
+    state: str
+    attempts: int
+    files: int
+    delivered: int
+    warning: int
+    files_failed: int
+    created_at: float
+    ended_at: float | None = None
+    next_attempt_in: float | None = None
+    reason: str | None = None
+
+
+class ExportFile(Schema):
+    """`status`: the DIMSE status in hexadecimal, as PS3.4 prints it."""
+
+    number: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    state: str
+    status: str | None = None
+    reason: str | None = None
+
+
+class ExportDetail(Export):
+    outcomes: tuple[ExportFile, ...] = ()
+
+
+class Study(Schema):
+    """`stage` says where it is, `waits` why it does not go on."""
+
+    study_instance_uid: str
+    called_ae_titles: tuple[str, ...]
+    series: int
+    instances: int
+    bytes: int
+    first_received_at: float
+    last_received_at: float
+    stage: str
+    waits: str | None = None
+
+
+class TimelineEntry(Schema):
+    """One line of a study's timeline. `duration`: seconds, null while it goes on."""
+
+    at: float
+    duration: float | None
+    kind: str  # association, batch, job, export
+    id: str
+    state: str
+    text: str
+
+
+class StudyDetail(Study):
+    timeline: tuple[TimelineEntry, ...]
+
+
+Item = TypeVar("Item", bound=Schema)
+
+
+class Items(Schema, Generic[Item]):
+    """A page of a list. `next`: ask again with `before` this, or null at the end."""
+
+    items: tuple[Item, ...]
+    next: str | None = None
+
+
+class Worker(Schema):
+    name: str
+    failures: int
+    reason: str | None
+
+
+class Storage(Schema):
+    """`accepting`: whether there is more free space than the reserve (`storage.reserve-space`)."""
+
+    path: str
+    free_bytes: int
+    reserved_bytes: int
+    accepting: bool
+    healthy: bool
+
+
+class Scp(Schema):
+    port: int
+    listening: bool
+    open_associations: int
+    max_associations: int
+    ae_titles: tuple[str, ...]
+    counters: Mapping[str, int]
+
+
+class Status(Schema):
+    """The adapter at this instant. Counts are by state."""
+
+    version: str
+    started_at: float
+    ready: bool
+    not_ready: tuple[str, ...]
+    scp: Scp
+    storage: Storage
+    batches: Mapping[str, int]
+    jobs: Mapping[str, int]
+    exports: Mapping[str, int]
+    workers: tuple[Worker, ...]
+
+
+class Done(Schema):
+    """An action was taken."""
+
+    kind: str
+    id: str
+    action: str
+
+
+class Problem(Schema):
+    """RFC 9457."""
+
+    title: str
+    status: int
+    detail: str

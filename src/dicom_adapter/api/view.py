@@ -1,0 +1,50 @@
+"""What the routes need of the running adapter. `app` hands it over; tests hand over another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..clock import Clock
+from ..store.database import Database
+from .schemas import Association, Scp, Storage, Worker
+
+
+class Live(Protocol):
+    """The parts of the adapter that are no rows."""
+
+    started_at: float
+
+    def scp(self) -> Scp: ...
+
+    def storage(self) -> Storage: ...
+
+    def workers(self) -> Sequence[Worker]: ...
+
+    def open_associations(self) -> Sequence[Association]: ...
+
+    def not_ready(self) -> Sequence[str]:
+        """Why it cannot take a study at this instant, in words; empty when it can."""
+        ...
+
+    def log_files(self, job_id: str) -> Mapping[str, Path]:
+        """stdout and stderr of the job's last attempt."""
+        ...
+
+    async def cancel_job(self, job_id: str) -> bool: ...
+
+    def tries_of(self, pipeline_id: str) -> int:
+        """How often a job of the pipeline is tried in all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`wake` tells the workers that something changed."""
+
+    database: Database
+    clock: Clock
+    live: Live
+    wake: Callable[[], None]

@@ -1,0 +1,216 @@
+"""What people and programs ask: where is each study, and what waits. Reads only; nothing here decides.
+
+Lists are newest first and paged by id: ids sort by time, so `before` the last id of a page is the next page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
+
+from ..core.model import BatchState, ExportTask, Job
+from ..core.whereabouts import BatchFacts
+from . import export_tasks as task_rows
+from . import jobs as job_rows
+from .tables import associations, batches, export_files, export_tasks, instances, jobs, processings, quarantined_files
+
+Row = RowMapping
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list. `before`: only ids below it. `state`: only rows in it. `only`: that one id."""
+
+    limit: int = 100
+    before: str | None = None
+    state: str | None = None
+    only: str | None = None
+
+
+def counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """How many batches, jobs and exports are in each state."""
+    return {
+        name: {row.state: row.number for row in connection.execute(_by_state(table))}
+        for name, table in (("batches", batches), ("jobs", jobs), ("exports", export_tasks))
+    }
+
+
+def list_associations(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
+    query = _paged(select(associations), associations.c.id, page, associations.c.outcome)
+    if study is not None:
+        query = query.where(
+            associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study))
+        )
+    return connection.execute(query).mappings().all()
+
+
+def list_batches(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
+    """Batches with the number of their instances and studies and, while one waits, its processor's words."""
+    inside = (
+        select(
+            instances.c.batch_id,
+            func.count().label("instances"),
+            func.count(instances.c.study_instance_uid.distinct()).label("studies"),
+            func.sum(instances.c.size).label("bytes"),
+        )
+        .where(~instances.c.superseded)
+        .group_by(instances.c.batch_id)
+        .subquery()
+    )
+    waiting = (
+        select(
+            processings.c.batch_id,
+            func.min(processings.c.next_attempt_at).label("next_attempt_at"),
+            func.max(processings.c.reason).label("reason"),
+        )
+        .where(processings.c.done_at.is_(None))
+        .group_by(processings.c.batch_id)
+        .subquery()
+    )
+    query = (
+        select(
+            batches,
+            func.coalesce(inside.c.instances, 0).label("instances"),
+            func.coalesce(inside.c.studies, 0).label("studies"),
+            func.coalesce(inside.c.bytes, 0).label("bytes"),
+            waiting.c.next_attempt_at,
+            waiting.c.reason,
+        )
+        .outerjoin(inside, inside.c.batch_id == batches.c.id)
+        .outerjoin(waiting, waiting.c.batch_id == batches.c.id)
+    )
+    if study is not None:
+        query = query.where(
+            batches.c.id.in_(select(instances.c.batch_id).where(instances.c.study_instance_uid == study))
+        )
+    return connection.execute(_paged(query, batches.c.id, page, batches.c.state)).mappings().all()
+
+
+def list_jobs(connection: Connection, page: Page, batch_ids: Sequence[str] | None = None) -> Sequence[Row]:
+    """Jobs with what became of their results."""
+    quarantined = _count_by(quarantined_files.c.job_id, "quarantined")
+    exports = _count_by(export_tasks.c.job_id, "exports")
+    query = (
+        select(
+            jobs,
+            func.coalesce(quarantined.c.quarantined, 0).label("quarantined"),
+            func.coalesce(exports.c.exports, 0).label("exports"),
+        )
+        .outerjoin(quarantined, quarantined.c.key == jobs.c.id)
+        .outerjoin(exports, exports.c.key == jobs.c.id)
+    )
+    if batch_ids is not None:
+        query = query.where(jobs.c.batch_id.in_(batch_ids))
+    return connection.execute(_paged(query, jobs.c.id, page, jobs.c.state)).mappings().all()
+
+
+def quarantined(connection: Connection, job_id: str) -> Sequence[Row]:
+    """The result files of a job that went to no destination, with the reasons."""
+    query = select(quarantined_files).where(quarantined_files.c.job_id == job_id).order_by(quarantined_files.c.number)
+    return connection.execute(query).mappings().all()
+
+
+def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | None = None) -> Sequence[Row]:
+    """Export tasks with the number of files in each state."""
+    numbers = (
+        select(
+            export_files.c.task_id,
+            func.count().label("files"),
+            *(
+                func.sum(case((export_files.c.state == state, 1), else_=0)).label(state)
+                for state in ("delivered", "warning", "failed")
+            ),
+        )
+        .group_by(export_files.c.task_id)
+        .subquery()
+    )
+    query = select(
+        export_tasks,
+        *(
+            func.coalesce(numbers.c[name], 0).label(name if name != "failed" else "files_failed")
+            for name in ("files", "delivered", "warning", "failed")
+        ),
+    ).outerjoin(numbers, numbers.c.task_id == export_tasks.c.id)
+    if job_ids is not None:
+        query = query.where(export_tasks.c.job_id.in_(job_ids))
+    return connection.execute(_paged(query, export_tasks.c.id, page, export_tasks.c.state)).mappings().all()
+
+
+def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:
+    """Each file of an export task, and what became of it."""
+    query = select(export_files).where(export_files.c.task_id == task_id).order_by(export_files.c.number)
+    return connection.execute(query).mappings().all()
+
+
+def list_studies(connection: Connection, limit: int, study: str | None = None) -> Sequence[Row]:
+    """Studies, those that received something last first."""
+    query = (
+        select(
+            instances.c.study_instance_uid,
+            func.count().label("instances"),
+            func.count(instances.c.series_instance_uid.distinct()).label("series"),
+            func.sum(instances.c.size).label("bytes"),
+            func.min(instances.c.received_at).label("first_received_at"),
+            func.max(instances.c.received_at).label("last_received_at"),
+        )
+        .where(instances.c.study_instance_uid.is_not(None))
+        .group_by(instances.c.study_instance_uid)
+        .order_by(func.max(instances.c.received_at).desc())
+        .limit(limit)
+    )
+    if study is not None:
+        query = query.where(instances.c.study_instance_uid == study)
+    return connection.execute(query).mappings().all()
+
+
+def called_ae_titles(connection: Connection, study: str) -> list[str]:
+    """The Clara AE Titles that received something of the study."""
+    return list(
+        connection.scalars(
+            select(associations.c.called_ae_title)
+            .join(instances, instances.c.association_id == associations.c.id)
+            .where(instances.c.study_instance_uid == study)
+            .distinct()
+            .order_by(associations.c.called_ae_title)
+        )
+    )
+
+
+def work_on(connection: Connection, study: str) -> tuple[list[BatchFacts], list[Job], list[ExportTask]]:
+    """All work that a study is part of, for `core.whereabouts`."""
+    rows = list_batches(connection, Page(limit=1000), study)
+    facts = [
+        BatchFacts(
+            row["id"],
+            BatchState(row["state"]),
+            row["deadline"],
+            row["held_reason"],
+            row["next_attempt_at"],
+            row["reason"],
+        )
+        for row in rows
+    ]
+    found_jobs = [job for row in rows for job in job_rows.of_batch(connection, row["id"])]
+    tasks = [task for job in found_jobs for task in task_rows.of_job(connection, job.id)]
+    return facts, found_jobs, tasks
+
+
+def _by_state(table: Table) -> Select[Any]:
+    return select(table.c.state, func.count().label("number")).group_by(table.c.state)
+
+
+def _paged(query: Select[Any], key: ColumnElement[str], page: Page, state: ColumnElement[str]) -> Select[Any]:
+    if page.before is not None:
+        query = query.where(key < page.before)
+    if page.state is not None:
+        query = query.where(state == page.state)
+    if page.only is not None:
+        query = query.where(key == page.only)
+    return query.order_by(key.desc()).limit(page.limit)
+
+
+def _count_by(key: ColumnElement[str], name: str) -> Any:
+    return select(key.label("key"), func.count().label(name)).group_by(key).subquery()
