@@ -1,0 +1,65 @@
+"""Steps and names of jobs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_adapter.core.job_lifecycle import MAX_JOB_NAME_LENGTH, Step, job_name, next_step
+from dicom_adapter.core.model import EngineState, Job, JobState, JobStatus
+
+
+def job(state: JobState) -> Job:
+    return Job("j", "n", "b", "p", "pipe", "AET", state, 1, 1, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "step"),
+    [
+        (JobState.QUEUED, None, Step.CREATE),
+        (JobState.CREATED, None, Step.UPLOAD),
+        (JobState.UPLOADED, None, Step.START),
+        (JobState.STARTED, None, Step.OBSERVE),
+        (JobState.STARTED, JobStatus(EngineState.PENDING), Step.WAIT),
+        (JobState.STARTED, JobStatus(EngineState.RUNNING), Step.WAIT),
+        (JobState.STARTED, JobStatus(EngineState.STOPPED, healthy=True), Step.COLLECT),
+        (JobState.STARTED, JobStatus(EngineState.STOPPED, healthy=False), Step.FAIL_ATTEMPT),
+        (JobState.STARTED, JobStatus(EngineState.UNKNOWN), Step.FAIL_ATTEMPT),
+        (JobState.SUCCEEDED, None, Step.DONE),
+        (JobState.FAILED, None, Step.DONE),
+        (JobState.CANCELED, None, Step.DONE),
+    ],
+)
+def test_next_step(state: JobState, status: JobStatus | None, step: Step) -> None:
+    assert next_step(job(state), status) is step
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("NVIDIADGX100", "ct_ai_pipeline", "0abc"), "nvidiadgx100-ct-ai-pipeline-0abc"),
+        (("_A___Z_", "p", "1"), "a-z-p-1"),  # contract 1.6
+        (("AE", "p", "1", "key"), "ae-p-1-key"),
+        (("A" * 16, "p" * 80, "0123456789abcdef"), "a" * 16 + "-" + "p" * 29 + "-0123456789abcdef"),
+        (("**", "§", "1"), "1"),
+    ],
+)
+def test_name(arguments: tuple[str, ...], name: str) -> None:
+    assert job_name(*arguments) == name
+
+
+@given(
+    st.text(),
+    st.text(),
+    st.from_regex(r"[0-9a-z]{16}", fullmatch=True),
+    st.from_regex(r"[0-9a-f]{0,16}", fullmatch=True),
+)
+def test_name_is_well_formed_and_keeps_what_makes_it_unique(ae: str, pipeline: str, batch: str, key: str) -> None:
+    name = job_name(ae, pipeline, batch, key)
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)
+    assert len(name) <= MAX_JOB_NAME_LENGTH
+    assert "--" not in name
+    assert name.endswith(f"{batch}-{key}" if key else batch)

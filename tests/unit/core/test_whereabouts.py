@@ -1,0 +1,93 @@
+"""The one sentence that says where a study is and why it waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
+from dicom_adapter.core.whereabouts import BatchFacts, Stage, in_words, whereabouts
+
+NOW = 1000.0
+BATCH = BatchFacts("b1", BatchState.PROCESSED)
+JOB = Job("j1", "n", "b1", "p", "lung", "AET", JobState.SUCCEEDED, 1, 1, 0, 0.0)
+EXPORT = ExportTask("e1", "j1", "PACS", ExportState.SUCCEEDED, 1, 0, 0.0)
+
+
+def test_every_state_has_a_place() -> None:
+    for batch in BatchState:
+        assert whereabouts([replace(BATCH, state=batch)], [], [], NOW)
+    for job in JobState:
+        assert whereabouts([BATCH], [replace(JOB, state=job)], [], NOW)
+    for export in ExportState:
+        assert whereabouts([BATCH], [JOB], [replace(EXPORT, state=export)], NOW)
+
+
+@pytest.mark.parametrize(
+    ("batch", "job", "export", "stage", "waits"),
+    [
+        (BATCH, JOB, EXPORT, Stage.DONE, None),
+        (
+            replace(BATCH, state=BatchState.COLLECTING, deadline=NOW + 12),
+            None,
+            None,
+            Stage.COLLECTING,
+            "closes in 12 s, unless more instances arrive",
+        ),
+        (
+            replace(BATCH, state=BatchState.HELD, held_reason="why"),
+            None,
+            None,
+            Stage.HELD,
+            "why (`clara dicom release b1`)",
+        ),
+        (BATCH, replace(JOB, state=JobState.STARTED), None, Stage.RUNNING, None),
+        (BATCH, replace(JOB, state=JobState.QUEUED), None, Stage.QUEUED, "for a free place of pipeline lung"),
+        (
+            BATCH,
+            replace(JOB, state=JobState.QUEUED, next_attempt_at=NOW + 20, reason="attempt 1 failed: exit status 3"),
+            None,
+            Stage.QUEUED,
+            "next try in 20 s; attempt 1 failed: exit status 3",
+        ),
+        (
+            BATCH,
+            replace(JOB, state=JobState.FAILED, reason="exit status 3"),
+            None,
+            Stage.FAILED,
+            "job j1: exit status 3 (`clara dicom retry j1`)",
+        ),
+        (
+            BATCH,
+            JOB,
+            replace(EXPORT, state=ExportState.PENDING, attempts=3, next_attempt_at=NOW + 300, reason="A700H"),
+            Stage.EXPORTING,
+            "for PACS after 3 tries: next try in 5 min; A700H",
+        ),
+        (
+            BATCH,
+            JOB,
+            replace(EXPORT, state=ExportState.FAILED, reason="refused"),
+            Stage.FAILED,
+            "export to PACS: refused (`clara dicom retry e1`)",
+        ),
+    ],
+)
+def test_table(batch: BatchFacts, job: Job | None, export: ExportTask | None, stage: Stage, waits: str | None) -> None:
+    found = whereabouts([batch], [job] if job else [], [export] if export else [], NOW)
+    assert (found.stage, found.waits) == (stage, waits)
+
+
+def test_what_needs_a_person_comes_first() -> None:
+    found = whereabouts([BATCH], [JOB], [EXPORT, replace(EXPORT, id="e2", state=ExportState.FAILED)], NOW)
+    assert found.stage is Stage.FAILED
+
+
+def test_no_work_at_all() -> None:
+    assert whereabouts([], [], [], NOW).stage is Stage.SET_ASIDE
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "in 0 s"), (119, "in 119 s"), (600, "in 10 min"), (7200, "in 2 h")])
+def test_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
