@@ -1,0 +1,161 @@
+"""Command sets: group 0000, Implicit VR Little Endian (PS3.7 6.3.1, Annex E).
+
+Why a codec of its own: a command set is a dozen short elements, once in each direction for every instance. Reading it
+with a general data set library costs more than receiving the image.
+
+SECURITY: reads what a peer sends, at most `MAX_LENGTH` bytes; unknown elements are kept as they are, never interpreted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from dicom_adapter.dicom.errors import RemoteProtocolError
+from dicom_adapter.dicom.pdu import AbortReason, AbortSource
+from dicom_adapter.dicom.pdu_decoder import text
+
+MAX_LENGTH = 64 * 1024  # bytes; the longest that the standard's own elements make is far below 2 KiB
+NO_DATA_SET = 0x0101  # Command Data Set Type, PS3.7 Annex E.1
+RESPONSE_BIT = 0x8000  # of the Command Field
+
+
+class CommandField(IntEnum):
+    """PS3.7 Table E.1-1."""
+
+    C_STORE_RQ = 0x0001
+    C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
+    C_ECHO_RQ = 0x0030
+    C_ECHO_RSP = 0x8030
+    C_CANCEL_RQ = 0x0FFF
+
+
+class Priority(IntEnum):
+    """PS3.7 Table E.1-1."""
+
+    LOW = 0x0002
+    MEDIUM = 0x0000
+    HIGH = 0x0001
+
+
+class Element(IntEnum):
+    """Element numbers of group 0000 that have a field in `CommandSet` (PS3.7 Annex E)."""
+
+    COMMAND_GROUP_LENGTH = 0x0000
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    PRIORITY = 0x0700
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSet:
+    """One command. Fields have the element keywords; None: element absent. `others`: the rest, raw, by number."""
+
+    command_field: int
+    has_data_set: bool = False  # Command Data Set Type
+    message_id: int | None = None
+    message_id_being_responded_to: int | None = None
+    affected_sop_class_uid: str | None = None
+    affected_sop_instance_uid: str | None = None
+    requested_sop_class_uid: str | None = None
+    requested_sop_instance_uid: str | None = None
+    priority: int | None = None
+    status: int | None = None
+    error_comment: str | None = None  # LO, at most 64 characters
+    others: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def is_response(self) -> bool:
+        return bool(self.command_field & RESPONSE_BIT)
+
+
+_HEADER = struct.Struct("<HHI")
+_US = struct.Struct("<H")
+
+_UID_FIELDS: dict[int, str] = {
+    Element.AFFECTED_SOP_CLASS_UID: "affected_sop_class_uid",
+    Element.REQUESTED_SOP_CLASS_UID: "requested_sop_class_uid",
+    Element.AFFECTED_SOP_INSTANCE_UID: "affected_sop_instance_uid",
+    Element.REQUESTED_SOP_INSTANCE_UID: "requested_sop_instance_uid",
+    Element.ERROR_COMMENT: "error_comment",
+}
+_US_FIELDS: dict[int, str] = {
+    Element.COMMAND_FIELD: "command_field",
+    Element.MESSAGE_ID: "message_id",
+    Element.MESSAGE_ID_BEING_RESPONDED_TO: "message_id_being_responded_to",
+    Element.PRIORITY: "priority",
+    Element.COMMAND_DATA_SET_TYPE: "has_data_set",
+    Element.STATUS: "status",
+}
+
+
+def _malformed(what: str) -> RemoteProtocolError:
+    # PS3.8 names no answer for a PDV it does not look into: the DIMSE service user aborts.
+    return RemoteProtocolError(
+        f"command set {what} (PS3.7 6.3.1)", AbortReason.REASON_NOT_SPECIFIED, AbortSource.SERVICE_USER
+    )
+
+
+def decode(data: bytes) -> CommandSet:
+    """A command set from the joined bytes of its PDVs. A missing or wrong Command Group Length does not matter.
+
+    Raises RemoteProtocolError when elements do not fit, or when Command Field or Command Data Set Type is missing.
+    """
+    fields: dict[str, int | str] = {}
+    others: dict[int, bytes] = {}
+    offset, end = 0, len(data)
+    while offset < end:
+        if end - offset < _HEADER.size:
+            raise _malformed("ends inside the header of an element")
+        group, number, length = _HEADER.unpack_from(data, offset)
+        offset += _HEADER.size
+        value = data[offset : offset + length]
+        offset += length
+        if group != 0:
+            raise _malformed(f"holds an element of group {group:04X}H")
+        if offset > end:
+            raise _malformed(f"has element (0000,{number:04X}) of {length} bytes, longer than what is left")
+        if name := _US_FIELDS.get(number):
+            if length != _US.size:
+                raise _malformed(f"has element (0000,{number:04X}) of {length} bytes; 2 are allowed")
+            fields[name] = _US.unpack(value)[0]
+        elif name := _UID_FIELDS.get(number):
+            fields[name] = text(value)
+        elif number != Element.COMMAND_GROUP_LENGTH:
+            others[number] = value
+    if "command_field" not in fields or "has_data_set" not in fields:
+        raise _malformed("lacks Command Field (0000,0100) or Command Data Set Type (0000,0800)")
+    fields["has_data_set"] = fields["has_data_set"] != NO_DATA_SET
+    return CommandSet(**fields, others=others)  # type: ignore[arg-type]  # each name has its type by its table
+
+
+def encode(command: CommandSet) -> bytes:
+    """The bytes of a command set: elements in ascending order, values padded to even length, group length first."""
+    elements: dict[int, bytes] = dict(command.others)
+    for number, name in _US_FIELDS.items():
+        value = getattr(command, name)
+        if number == Element.COMMAND_DATA_SET_TYPE:
+            value = 0x0000 if value else NO_DATA_SET
+        if value is not None:
+            elements[number] = _US.pack(value)
+    for number, name in _UID_FIELDS.items():
+        value = getattr(command, name)
+        if value is not None:
+            padding = b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
+            raw = value.encode("latin-1")
+            elements[number] = raw + padding * (len(raw) % 2)
+    body = b"".join([_HEADER.pack(0, number, len(raw)) + raw for number, raw in sorted(elements.items())])
+    return _HEADER.pack(0, Element.COMMAND_GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
