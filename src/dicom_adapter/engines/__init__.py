@@ -1,0 +1,1 @@
+"""Engines run jobs: each implements `core.ports.JobEngine` and knows no other engine."""
