@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .model import BatchState, ExportState, JobState
@@ -40,8 +39,3 @@ def set_aside_until(ended_at: float, aborted_retention: float) -> float:
     """When the files of an aborted association are removed (specification 12.1.5.1.3: "removed immediately or removed
     based on a configured timeout value")."""
     return ended_at + aborted_retention
-
-
-def latest(times: Iterable[float | None]) -> float:
-    """The latest of the times that are known, or 0."""
-    return max((time for time in times if time is not None), default=0.0)

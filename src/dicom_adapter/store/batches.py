@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
 
-from ..core.model import Batch, BatchState, Instance
+from ..core.model import Batch, BatchState, ExportState, Instance, JobState
+from ..core.retention import WorkFacts
 from ..core.snapshot import ClaraAeTitle
-from .tables import batches, instances, processings
+from .tables import batches, export_tasks, instances, jobs, processings
 
 
 def collecting(connection: Connection, ae_title: str) -> Batch | None:
@@ -239,17 +241,49 @@ def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
     ]
 
 
+def ended_work(connection: Connection) -> list[tuple[str, WorkFacts]]:
+    """Batches whose files are still there although their processors are done, with what `core.retention` asks."""
+    work = (
+        select(
+            batches.c.id,
+            batches.c.state,
+            batches.c.ended_at,
+            jobs.c.state.label("job"),
+            jobs.c.ended_at.label("job_ended_at"),
+            export_tasks.c.state.label("export"),
+            export_tasks.c.ended_at.label("export_ended_at"),
+        )
+        .outerjoin(jobs, jobs.c.batch_id == batches.c.id)
+        .outerjoin(export_tasks, export_tasks.c.job_id == jobs.c.id)
+        .where(batches.c.removed_at.is_(None), batches.c.state.in_([BatchState.PROCESSED, BatchState.DROPPED]))
+    )
+    rows: dict[str, list[Any]] = {}
+    for row in connection.execute(work):
+        rows.setdefault(row.id, []).append(row)
+    return [(batch_id, _work_facts(found)) for batch_id, found in rows.items()]
+
+
+def _work_facts(rows: Sequence[Any]) -> WorkFacts:
+    times = [time for row in rows for time in (row.ended_at, row.job_ended_at, row.export_ended_at)]
+    return WorkFacts(
+        batch=BatchState(rows[0].state),
+        last_ended_at=max(time for time in times if time is not None),
+        jobs=frozenset(JobState(row.job) for row in rows if row.job is not None),
+        exports=frozenset(ExportState(row.export) for row in rows if row.export is not None),
+    )
+
+
 def mark_removed(connection: Connection, batch_id: str, now: float) -> None:
     connection.execute(update(batches).where(batches.c.id == batch_id).values(removed_at=now))
 
 
-def instance(row: Row[tuple[object, ...]]) -> Instance:
+def instance(row: Row[Any]) -> Instance:
     """One row of `instances` as a value."""
     fields = row._mapping
     return Instance(**{name: fields[name] for name in Instance.__dataclass_fields__})
 
 
-def _batch(row: Row[tuple[object, ...]]) -> Batch:
+def _batch(row: Row[Any]) -> Batch:
     return Batch(
         id=row.id,
         called_ae_title=row.called_ae_title,

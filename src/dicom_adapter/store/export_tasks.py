@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -123,13 +124,13 @@ def cancel(connection: Connection, task_id: str, now: float) -> bool:
     return changed.rowcount == 1
 
 
-def _task(row: Row[tuple[object, ...]]) -> ExportTask:
+def _task(row: Row[Any]) -> ExportTask:
     fields = row._mapping
     values = {name: fields[name] for name in ExportTask.__dataclass_fields__}
     return ExportTask(**values | {"state": ExportState(row.state)})
 
 
-def _file(row: Row[tuple[object, ...]]) -> ExportFile:
+def _file(row: Row[Any]) -> ExportFile:
     fields = row._mapping
     values = {name: fields[name] for name in ExportFile.__dataclass_fields__}
     return ExportFile(**values | {"state": DeliveryState(row.state)})

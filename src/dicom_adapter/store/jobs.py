@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, select, update
+from sqlalchemy import Connection, Row, case, insert, select, update
 
 from ..core.model import Instance, Job, JobRef, JobState
 from .batches import instance, instances_of
-from .tables import associations, export_tasks, instances, job_instances, jobs, quarantined_files
+from .tables import associations, instances, job_instances, jobs, quarantined_files
 
 ACTIVE = (JobState.QUEUED, JobState.CREATED, JobState.UPLOADED, JobState.STARTED)
 
@@ -184,31 +185,11 @@ def mark_removed(connection: Connection, job_id: str, now: float) -> None:
     _set(connection, job_id, removed_at=now)
 
 
-def ended_exports(connection: Connection, job_id: str) -> list[tuple[str, float | None]]:
-    """(state, ended_at) of the job's export tasks."""
-    rows = connection.execute(
-        select(export_tasks.c.state, export_tasks.c.ended_at).where(export_tasks.c.job_id == job_id)
-    )
-    return [(row.state, row.ended_at) for row in rows]
-
-
-def count_running(connection: Connection, pipeline_id: str) -> int:
-    """Jobs of the pipeline that the engine has begun with."""
-    return (
-        connection.scalar(
-            select(func.count())
-            .select_from(jobs)
-            .where(jobs.c.pipeline_id == pipeline_id, jobs.c.state.in_(ACTIVE[1:]))
-        )
-        or 0
-    )
-
-
 def _set(connection: Connection, job_id: str, **values: object) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
-def _job(row: Row[tuple[object, ...]]) -> Job:
+def _job(row: Row[Any]) -> Job:
     fields = row._mapping
     values = {name: fields[name] for name in Job.__dataclass_fields__}
     return Job(**values | {"state": JobState(row.state)})
