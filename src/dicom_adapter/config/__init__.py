@@ -1,0 +1,21 @@
+"""The configuration: the file, its schema and rules, and the resources that AE Titles, sources and destinations are."""
+
+from .defaults import default_path, default_text
+from .loader import Loaded, load, load_text
+from .problems import ConfigError, Problem
+from .schema import Settings
+from .snapshot_builder import build_snapshot, read_resources, reads_from_store
+
+__all__ = [
+    "ConfigError",
+    "Loaded",
+    "Problem",
+    "Settings",
+    "build_snapshot",
+    "default_path",
+    "default_text",
+    "load",
+    "load_text",
+    "read_resources",
+    "reads_from_store",
+]

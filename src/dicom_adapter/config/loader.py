@@ -1,0 +1,190 @@
+"""A configuration file -> Settings, or every problem it has at once.
+
+Reads the file and nothing else: no folder is made, no port opened, no name resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from . import reference, rules
+from .document import Document, dotted, parse
+from .document import Path as KeyPath
+from .environment import overrides
+from .problems import ConfigError, Problem, quote
+from .rules import Finding, Severity
+from .schema import Settings
+
+# switch -> the list that it turns off
+_SWITCHES: dict[KeyPath, KeyPath] = {
+    ("dicom", "scp", "read-aetitles-from-crd"): ("dicom", "scp", "ae-titles"),
+    ("dicom", "scp", "read-sources-from-crd"): ("dicom", "scp", "sources"),
+    ("dicom", "scu", "read-destinations-from-crd"): ("dicom", "scu", "destinations"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration without errors."""
+
+    settings: Settings
+    source: str  # the file, as it was named
+    warnings: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+    unrunnable: tuple[Problem, ...] = ()  # mapped pipelines that only the Clara Platform has: a start refuses them
+
+    def require_runnable(self) -> Settings:
+        """The settings, if everything they name can run here. Raises ConfigError with `unrunnable` otherwise."""
+        if self.unrunnable:
+            raise ConfigError(self.unrunnable, self.source)
+        return self.settings
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a configuration file; CLARA_* variables of `environ` override it (12.1.3.3). Raises ConfigError."""
+    source = str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError([Problem("the file is not UTF-8 text")], source) from None
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot read the file: {error.strerror or error}")], source) from None
+    return load_text(text, environ, source=source, base=path.absolute().parent)
+
+
+def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: Path | None = None) -> Loaded:
+    """As `load`, for text. Relative folders start at `base` (default: left as they are). Raises ConfigError."""
+    document = parse(text)
+    overridden, environment_problems, environment_warnings = overrides(environ)
+    problems = [*document.problems, *environment_problems]
+    if document.problems and not document.tree:
+        raise ConfigError(problems, source)
+    services = document.tree.get("services")
+    if overridden and (services is None or isinstance(services, dict)):
+        document.tree["services"] = {**(services or {}), **overridden}
+
+    settings, errors = _validate(document.tree, base)
+    problems += [_schema_problem(document, error) for error in errors]
+    broken = [_path(error) for error in errors]
+    findings = rules.check(settings, broken)
+    problems += list(_located(document, findings, Severity.ERROR))
+    if problems:
+        raise ConfigError(problems, source)
+    return Loaded(
+        settings=settings,
+        source=source,
+        warnings=(
+            *environment_warnings,
+            *_switch_problems(document, settings, unused=True),
+            *_located(document, findings, Severity.WARNING),
+        ),
+        notes=tuple(_switch_problems(document, settings, unused=False)),
+        unrunnable=tuple(_located(document, rules.unrunnable_pipelines(settings), Severity.ERROR)),
+    )
+
+
+def _validate(tree: Mapping[str, Any], base: Path | None) -> tuple[Settings, list[Any]]:
+    """The settings and the schema's errors; with errors, the settings are those of the rest of the file."""
+    context = {"base": base}
+    try:
+        return Settings.model_validate(tree, context=context), []
+    except ValidationError as invalid:
+        errors: list[Any] = list(invalid.errors(include_url=False, include_input=False))
+    rest = _copy(tree)
+    for error in errors:
+        _cut(rest, _path(error))
+    return Settings.model_validate(rest, context=context), errors
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _cut(tree: Any, path: KeyPath) -> None:
+    """Remove a broken value; of a list, the whole list: every section's keys have defaults, those of entries do not."""
+    for place, part in enumerate(path):
+        last = place == len(path) - 1 or isinstance(path[place + 1], int)
+        if not isinstance(tree, dict) or part not in tree:
+            return
+        if last or not isinstance(tree[part], dict):
+            del tree[part]
+            return
+        tree = tree[part]
+
+
+def _path(error: Mapping[str, Any]) -> KeyPath:
+    return tuple(part for part in error["loc"] if part != "[key]")
+
+
+def _schema_problem(document: Document, error: Mapping[str, Any]) -> Problem:
+    path = _path(error)
+    place = dotted(path)
+    position = document.position(path)
+    if error["type"] == "extra_forbidden":
+        near = reference.nearest_key(path[:-1], str(path[-1]))
+        return Problem(
+            "unknown key",
+            path=place,
+            position=position,
+            hint=f"did you mean `{near}`?" if near else None,
+            allowed=", ".join(reference.known_keys(path[:-1])),
+        )
+    if error["type"] == "missing":
+        return Problem("required key is missing", path=place, position=position, allowed=reference.allowed(path))
+    if error["loc"][-1] == "[key]":
+        allowed: str | None = "a name of letters, digits and underscores"
+        return Problem("wrong name", path=place, position=position, found=quote(path[-1]), allowed=allowed)
+    found = quote(_value(document.tree, path))
+    return Problem("wrong value", path=place, position=position, found=found, allowed=reference.allowed(path))
+
+
+def _value(tree: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        try:
+            tree = tree[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tree
+
+
+def _located(document: Document, findings: Sequence[Finding], severity: Severity) -> Iterator[Problem]:
+    for finding in findings:
+        if finding.severity is severity:
+            yield Problem(
+                finding.message,
+                path=dotted(finding.path),
+                position=document.position(finding.path),
+                found=finding.found,
+                allowed=finding.allowed,
+                hint=finding.hint,
+            )
+
+
+def _switch_problems(document: Document, settings: Settings, *, unused: bool) -> Iterator[Problem]:
+    """Lists that a switch turns off (warnings), or lists that are used because no switch stands beside them (notes)."""
+    for switch, listed in _SWITCHES.items():
+        if not _value(document.tree, listed):
+            continue
+        position = document.position(listed)
+        written = document.positions.get(switch)
+        service = settings.dicom.scp if switch[1] == "scp" else settings.dicom.scu
+        from_store = bool(getattr(service, str(switch[2]).replace("-", "_")))
+        if unused and from_store and written is not None:
+            yield Problem(
+                f"this list is not used: {dotted(switch)} is true (line {written.line})",
+                path=dotted(listed),
+                position=position,
+                hint=f"set {switch[2]}: false to use the list",
+            )
+        elif not unused and not from_store and written is None:
+            yield Problem(
+                f"this list is used: {dotted(switch)} is not in the file",
+                path=dotted(listed),
+                position=position,
+                hint=f"write {switch[2]}: false to say so, or true to use the store of resources",
+            )

@@ -1,0 +1,93 @@
+"""Settings and resources -> the ConfigSnapshot that the data plane reads."""
+
+from __future__ import annotations
+
+from ..core.snapshot import ClaraAeTitle, ConfigSnapshot, Destination, Pipeline, ScpPolicy, Source
+from . import resources
+from .resources import Kind, Resources
+from .schema import PipelineEntry, Settings
+from .store import ConfigStore
+
+
+def reads_from_store(settings: Settings, kind: Kind) -> bool:
+    """Whether resources of this kind come from the store (read-*-from-crd) rather than from the file's lists."""
+    return {
+        Kind.CLARA_AE_TITLE: settings.dicom.scp.read_aetitles_from_crd,
+        Kind.SOURCE: settings.dicom.scp.read_sources_from_crd,
+        Kind.DESTINATION: settings.dicom.scu.read_destinations_from_crd,
+    }[kind]
+
+
+async def read_resources(settings: Settings, lists: ConfigStore, store: ConfigStore) -> Resources:
+    """The resources in force: of each kind from the file's lists, or from the store."""
+    return Resources.of(
+        [
+            resource
+            for kind in Kind
+            for resource in await (store if reads_from_store(settings, kind) else lists).list(kind)
+        ]
+    )
+
+
+def build_snapshot(settings: Settings, resources: Resources, version: int) -> ConfigSnapshot:
+    """One instant of the configuration. `version` must be greater than that of the snapshot before."""
+    return ConfigSnapshot(
+        version=version,
+        ae_titles={resource.spec.ae_title: _ae_title(settings, resource) for resource in resources.ae_titles},
+        sources=tuple(Source(resource.spec.ae_title, resource.spec.host_ip) for resource in resources.sources),
+        destinations={
+            resource.spec.name.lower(): Destination(
+                name=resource.spec.name,
+                ae_title=resource.spec.ae_title,
+                host=resource.spec.host_ip,
+                port=resource.spec.port,
+            )
+            for resource in resources.destinations
+        },
+        pipelines={entry.id: _pipeline(entry) for entry in settings.pipelines},
+        scp=_scp_policy(settings),
+    )
+
+
+def _ae_title(settings: Settings, resource: resources.ClaraAeTitle) -> ClaraAeTitle:
+    spec = resource.spec
+    named = (settings.pipeline_id(reference) for reference in spec.pipeline_ids)
+    return ClaraAeTitle(
+        name=resource.metadata.name,
+        ae_title=spec.ae_title,
+        timeout=float(spec.timeout),
+        overwrite_same_instance=spec.overwrite_same_instance,
+        ignored_sop_classes=frozenset(spec.ignored_sop_classes),
+        processors=spec.processors,
+        pipelines=tuple(dict.fromkeys((*named, *settings.pipeline_ids(spec.ae_title)))),
+        settings=dict(spec.processor_settings),
+    )
+
+
+def _pipeline(entry: PipelineEntry) -> Pipeline:
+    return Pipeline(
+        id=entry.id,
+        name=entry.name or entry.id,
+        engine=entry.engine,
+        command=entry.command,
+        environment=dict(entry.environment),
+        timeout=entry.timeout,
+        retries=entry.retries,
+        destinations=entry.destinations,
+        cpu=entry.cpu,
+        memory=entry.memory,
+        concurrency=entry.concurrency,
+    )
+
+
+def _scp_policy(settings: Settings) -> ScpPolicy:
+    scp = settings.dicom.scp
+    return ScpPolicy(
+        max_associations=scp.max_associations,
+        reject_unknown_sources=scp.reject_unknown_sources,
+        check_source_host=scp.check_source_host,
+        verification_enabled=scp.verification.enabled,
+        verification_transfer_syntaxes=scp.verification.transfer_syntaxes,
+        log_dimse_datasets=scp.log_dimse_datasets,
+        log_phi=scp.log_phi,
+    )

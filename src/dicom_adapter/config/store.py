@@ -1,0 +1,47 @@
+"""ConfigStore: where the resources of `resources.py` are kept. One protocol, one conformance suite.
+
+Why here and not in core/ports.py: its words are the resources of this layer, which core does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..core.errors import PermanentError
+from .resources import Kind, Resource
+
+
+class AlreadyExistsError(PermanentError):
+    """A resource of that name, or a Clara AE Title of that AE Title, is there already."""
+
+
+class NotFoundError(PermanentError):
+    """No resource of that name."""
+
+
+class ReadOnlyError(PermanentError):
+    """The store cannot be changed from here: its resources are lists in the configuration file."""
+
+
+class ConfigStore(Protocol):
+    """Keeps resources. The names of its verbs and its answers are Kubernetes'."""
+
+    async def list(self, kind: Kind) -> list[Resource]:
+        """Every resource of a kind, in the order in which they were made."""
+        ...
+
+    async def create(self, kind: Kind, body: Mapping[str, object]) -> Resource:
+        """Make one from the fields of its spec (camelCase). When it returns, the resource is durable.
+
+        Raises InvalidResourceError, AlreadyExistsError, ReadOnlyError.
+        """
+        ...
+
+    async def delete(self, kind: Kind, name: str) -> Resource:
+        """Remove one by metadata.name, and return what it was. Raises NotFoundError, ReadOnlyError."""
+        ...
+
+    async def version(self) -> int:
+        """A number that grows with every change: who remembers it knows whether to list again."""
+        ...

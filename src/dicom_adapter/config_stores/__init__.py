@@ -1,0 +1,1 @@
+"""The places where resources are kept, one module each. They implement `config.store.ConfigStore`."""
