@@ -1,0 +1,150 @@
+"""A TCP connection that blocks in short ticks, and moves bytes between socket and file without touching them.
+
+Why SO_RCVTIMEO and SO_SNDTIMEO on a blocking socket: they serve recv, send, splice and sendfile alike. A Python socket
+time-out makes the descriptor non-blocking underneath, and splice would need a poll before each call. A tick that passes
+raises BlockingIOError; the caller looks at its deadlines and calls again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from dicom_adapter.net.errors import ConnectFailed
+
+PIPE_SIZE = 1 << 20  # bytes; what an unprivileged process may ask for
+
+_CAN_SPLICE = hasattr(os, "splice")
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+def peer_address(sock: socket.socket) -> tuple[str, int]:
+    """(host, port) of the peer; an IPv4 address that came through an IPv6 socket is given as IPv4."""
+    host, port = sock.getpeername()[:2]
+    return host.removeprefix("::ffff:") if "." in host else host, port
+
+
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """A connected socket, by the first address of the host that answers within `timeout` seconds in all."""
+    deadline = time.monotonic() + timeout
+    where = f"{host}:{port}"
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectFailed(f"the host of {where} is not known ({error})") from None
+    reason = "it has no address"
+    for family, kind, protocol, _, address in addresses:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            sock.connect(address)
+        except TimeoutError:
+            reason = f"no answer within {timeout:g} s"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            return sock
+        sock.close()
+    raise ConnectFailed(f"no connection to {where}: {reason}")
+
+
+class Transport:
+    """One connected socket. `tick`: seconds after which a blocked call raises BlockingIOError."""
+
+    def __init__(self, sock: socket.socket, *, tick: float, keep_alive: float) -> None:
+        self._sock = sock
+        self._pipe: tuple[int, int] | None = None
+        sock.settimeout(None)
+        interval = struct.pack("@ll", int(tick), int(tick % 1 * 1_000_000))  # struct timeval
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(keep_alive)))
+
+    def _acknowledge_at_once(self) -> None:
+        """The kernel clears this by itself, so it is set before each receive.
+
+        Many senders write a PDU in several small segments with Nagle's algorithm on: a delayed ACK costs each of
+        their images 40 ms.
+        """
+        if _QUICKACK is not None:
+            self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """At least one byte; 0: the peer has closed. Raises BlockingIOError after a tick, OSError when broken."""
+        self._acknowledge_at_once()
+        return self._sock.recv_into(buffer)
+
+    def receive_waiting(self, buffer: memoryview) -> int:
+        """As `receive_into`, but only what is there already."""
+        return self._sock.recv_into(buffer, len(buffer), socket.MSG_DONTWAIT)
+
+    def can_splice(self) -> bool:
+        """The bytes can go to a file without passing through this process. Makes the pipe at first use."""
+        if self._pipe is None and _CAN_SPLICE:
+            try:
+                self._pipe = os.pipe()
+            except OSError:  # out of descriptors: receive_into works as well
+                return False
+            with contextlib.suppress(OSError):  # beyond the user's share of pipe memory: a small pipe works as well
+                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        return self._pipe is not None
+
+    def splice(self, fd: int, count: int, written: Callable[[int], None]) -> tuple[int, OSError | None]:
+        """Move up to `count` bytes into the file `fd`; `written` is told how many went into it.
+
+        Returns how many left the socket (0: the peer has closed) and why the file did not take all of them, if so:
+        those bytes are lost. Raises as `receive_into`.
+        """
+        assert self._pipe is not None
+        self._acknowledge_at_once()
+        out, into = self._pipe
+        taken = left = os.splice(self._sock.fileno(), into, min(count, PIPE_SIZE))
+        while left:
+            try:
+                moved = os.splice(out, fd, left)
+                if not moved:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+            except OSError as error:
+                self._close_pipe()  # with what is still in it
+                return taken, error
+            written(moved)
+            left -= moved
+        return taken, None
+
+    def send(self, data: memoryview, *, more: bool) -> int:
+        """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""
+        return self._sock.send(data, socket.MSG_MORE if more else 0)
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """How many bytes of the file were taken; 0: it ends before."""
+        return os.sendfile(self._sock.fileno(), fd, offset, count)
+
+    def stop_receiving(self) -> None:
+        """From any thread: a blocked receive returns 0 now."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+
+    def stop_sending(self) -> None:
+        """The peer sees the end of the stream."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            for fd in self._pipe:
+                os.close(fd)
+            self._pipe = None
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._close_pipe()
+        self._sock.close()
