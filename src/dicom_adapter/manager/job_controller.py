@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -24,12 +25,19 @@ from ..crash_points import crash_point
 from ..store import jobs
 from ..store.database import Database
 from .manifest import job_manifest, payload_name
-from .results_collector import ResultsCollector
 from .trigger import Trigger
 
 log = structlog.get_logger("jobs")
 
 OBSERVE_INTERVALS = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between looks at a running job; then the last for ever
+
+
+class Collector(Protocol):
+    """Takes the results of a job that succeeded."""
+
+    async def collect(self, job: Job, ref: JobRef, pipeline: Pipeline) -> None:
+        """Stage them, and in one transaction end the job and make its export tasks. Idempotent."""
+        ...
 
 
 class JobController:
@@ -44,7 +52,7 @@ class JobController:
         clock: Clock,
         *,
         engines: Mapping[str, JobEngine],
-        collector: ResultsCollector,
+        collector: Collector,
         path_of: Callable[[Instance], Path],
         on_exports: Callable[[], None],
     ) -> None:
@@ -101,6 +109,11 @@ class JobController:
         await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now())
         log.info("job canceled", job=job_id)
         return True
+
+    @property
+    def active_jobs(self) -> frozenset[str]:
+        """The jobs that are worked on at this instant."""
+        return frozenset(self._active)
 
     def _ended(self, job_id: str) -> None:
         del self._active[job_id]

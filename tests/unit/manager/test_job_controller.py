@@ -1,0 +1,228 @@
+"""The job controller on a real database with an engine in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dicom_adapter.core.errors import PermanentError, TemporaryError
+from dicom_adapter.core.model import Batch, BatchState, EngineState, Job, JobRef, JobState, JobStatus
+from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
+from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.store import associations, batches, jobs
+from dicom_adapter.store.database import Database
+from tests.fakes import AE, PIPELINE, FakeClock, FakeEngine, association, snapshot
+
+RUNNING = JobStatus(EngineState.RUNNING)
+HEALTHY = JobStatus(EngineState.STOPPED)
+FAULTED = JobStatus(EngineState.STOPPED, healthy=False, reason="exit status 3")
+
+
+class Collector:
+    """Ends jobs without results."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def collect(self, job: Job, _ref: JobRef, _pipeline: Pipeline) -> None:
+        with self._database.write() as connection:
+            jobs.succeeded(connection, job.id, 1.0, None)
+
+
+class House:
+    """A controller; `restart` makes another over the same database and engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(folder / "adapter.db")
+        self.clock = FakeClock()
+        self.engine = FakeEngine()
+        self.snapshot: ConfigSnapshot = snapshot()
+        self.folder = folder
+        self.restart()
+
+    def restart(self) -> None:
+        self.controller = JobController(
+            self.database,
+            lambda: self.snapshot,
+            self.clock,
+            engines={"process": self.engine},
+            collector=Collector(self.database),
+            path_of=lambda instance: self.folder / f"{instance.number}.dcm",
+            on_exports=lambda: None,
+        )
+
+    def job(self, job_id: str = "j1", attempts_allowed: int = 1) -> str:
+        record, instances = association()
+        batch = Batch(f"b-{job_id}", "LUNG", BatchState.CLOSED, 1000, AE)
+        job = Job(
+            job_id, f"n-{job_id}", batch.id, "p1", "lung_ai", "LUNG", JobState.QUEUED, 1, attempts_allowed, 0, 1000
+        )
+        with self.database.write() as connection:
+            associations.add(connection, record, instances, set_aside_until=None)
+            batches.open_batch(connection, batch)
+            batches.add_instances(connection, batch.id, instances, overwrite=False)
+            jobs.add(connection, job, None)
+        return job_id
+
+    def get(self, job_id: str = "j1") -> Job:
+        with self.database.read() as connection:
+            job = jobs.get(connection, job_id)
+        assert job is not None
+        return job
+
+    async def settle(self) -> float | None:
+        """One step, and everything that it began but what runs in the engine."""
+        due_in = await self.controller.step()
+        for _ in range(200):
+            if not self.controller.active_jobs:
+                break
+            await asyncio.sleep(0.01)
+        return due_in
+
+    async def until(self, job_id: str, state: JobState) -> None:
+        for _ in range(500):
+            if self.get(job_id).state is state:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{job_id} is {self.get(job_id)}")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+
+
+async def test_the_whole_way(house: House) -> None:
+    house.job()
+    await house.settle()
+    assert house.get().state is JobState.SUCCEEDED
+    assert house.engine.starts == ["j1/1"]
+    assert house.engine.payloads == {"j1/1": ["00000001.dcm", "00000002.dcm"]}
+    manifest = house.engine.created["j1/1"].manifest
+    assert (manifest["calledAeTitle"], manifest["callingAeTitles"]) == ("LUNG", ["CT1"])
+
+
+async def test_a_failed_run_is_tried_again_and_then_a_dead_letter(house: House) -> None:
+    house.job(attempts_allowed=2)
+    house.engine.status = FAULTED
+    await house.settle()
+    waiting = house.get()
+    assert (waiting.state, waiting.attempt, waiting.reason) == (
+        JobState.QUEUED,
+        2,
+        "attempt 1 failed: exit status 3",
+    )
+    assert await house.settle() is not None  # not before it is due
+    assert house.engine.starts == ["j1/1"]
+    house.clock.moment = waiting.next_attempt_at or 0
+    await house.settle()
+    assert house.engine.starts == ["j1/1", "j1/2"]
+    assert (house.get().state, house.get().reason) == (JobState.FAILED, "attempt 2 failed: exit status 3")
+    with house.database.write() as connection:
+        assert jobs.retry(connection, "j1", 2)
+    house.engine.status = HEALTHY
+    await house.settle()
+    assert (house.get().state, house.get().attempt) == (JobState.SUCCEEDED, 3)
+
+
+async def test_an_engine_without_trace_of_the_run_costs_an_attempt(house: House) -> None:
+    house.job(attempts_allowed=2)
+    house.engine.status = JobStatus(EngineState.UNKNOWN, healthy=False, reason="interrupted")
+    await house.settle()
+    assert (house.get().attempt, house.get().reason) == (2, "attempt 1 failed: interrupted")
+
+
+@pytest.mark.parametrize("verb", ["create", "upload", "start"])
+async def test_an_engine_that_is_away_is_waited_for(house: House, verb: str) -> None:
+    house.job()
+    away = True
+
+    def fail(called: str) -> None:
+        if called == verb and away:
+            raise TemporaryError("the platform is away")
+
+    house.engine.fail = fail
+    for failures in range(1, 30):
+        await house.settle()
+        job = house.get()
+        assert (job.failures, job.reason, job.attempt) == (failures, "the platform is away", 1)
+        house.clock.moment = job.next_attempt_at or 0
+    away = False
+    await house.settle()
+    assert house.get().state is JobState.SUCCEEDED
+
+
+async def test_a_permanent_error_is_a_dead_letter_at_once(house: House) -> None:
+    house.job(attempts_allowed=5)
+
+    def fail(_verb: str) -> None:
+        raise PermanentError("no such command")
+
+    house.engine.fail = fail
+    await house.settle()
+    assert (house.get().state, house.get().reason) == (JobState.FAILED, "no such command")
+
+
+async def test_a_pipeline_that_is_gone(house: House) -> None:
+    house.job()
+    house.snapshot = snapshot(pipelines=[])
+    await house.settle()
+    assert house.get().state is JobState.FAILED
+    assert "pipeline p1 is not defined" in (house.get().reason or "")
+
+
+async def test_a_restart_adopts_the_running_job(house: House) -> None:
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    await house.controller.stop()
+    house.restart()
+    house.engine.status = HEALTHY
+    await house.settle()
+    assert house.get().state is JobState.SUCCEEDED
+    assert house.engine.starts == ["j1/1"]
+    assert house.get().attempt == 1
+
+
+async def test_a_job_made_just_before_a_crash_is_found_not_made_again(house: House) -> None:
+    house.job()
+    spec = house.controller._spec(house.get())
+    await house.engine.create_job(spec)
+    first = house.engine.created["j1/1"]
+    await house.settle()
+    assert house.engine.created["j1/1"] is first
+
+
+async def test_concurrency(house: House) -> None:
+    house.snapshot = snapshot(pipelines=[replace(PIPELINE, concurrency=2)])
+    house.engine.status = RUNNING
+    for job_id in ("j1", "j2", "j3"):
+        house.job(job_id)
+    await house.controller.step()
+    await house.until("j2", JobState.STARTED)
+    await house.controller.step()
+    assert house.get("j3").state is JobState.QUEUED
+    house.engine.status = HEALTHY
+    await house.until("j1", JobState.SUCCEEDED)
+    await house.until("j2", JobState.SUCCEEDED)
+    await house.settle()
+    assert house.get("j3").state is JobState.SUCCEEDED
+
+
+async def test_cancel(house: House) -> None:
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    assert await house.controller.cancel("j1")
+    assert house.engine.canceled == ["j1/1"]
+    assert house.get().state is JobState.CANCELED
+    assert not await house.controller.cancel("j1")
+    assert not await house.controller.cancel("nothing")

@@ -1,0 +1,192 @@
+"""The processor runner on a real database: jobs and the mark that a processor is done are one fact."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dicom_adapter.core.errors import PermanentError, TemporaryError
+from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
+from dicom_adapter.core.ports import Processor, ProcessorContext
+from dicom_adapter.manager.processor_runner import MAX_FAILURES, ProcessorRunner
+from dicom_adapter.store import associations, batches, jobs
+from dicom_adapter.store.database import Database
+from tests.fakes import AE, FakeClock, association, snapshot
+
+Behaviour = Callable[[Batch, ProcessorContext], Awaitable[None]]
+
+
+async def submit_all(_batch: Batch, context: ProcessorContext) -> None:
+    for pipeline in context.ae_title.pipelines:
+        context.submit_job(pipeline)
+
+
+class Plugin:
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    async def process(self, batch: Batch, context: ProcessorContext) -> None:
+        await self._behaviour(batch, context)
+
+
+class House:
+    """A runner over one database, with processors by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(folder / "adapter.db")
+        self.clock = FakeClock()
+        self.processors: dict[str, Behaviour] = {"job": submit_all}
+        self.runner = ProcessorRunner(
+            self.database,
+            snapshot,
+            self.clock,
+            resolve=self.resolve,
+            path_of=lambda instance: folder / f"{instance.number}.dcm",
+            on_jobs=lambda: None,
+        )
+
+    def resolve(self, name: str) -> Processor:
+        if name not in self.processors:
+            raise PermanentError(f"there is no processor {name}")
+        return Plugin(self.processors[name])
+
+    def batch(self, *processors: str, uids: tuple[str, ...] = ("1.2.1", "1.2.2")) -> Batch:
+        """A closed batch for these processors."""
+        record, instances = association(uids=uids)
+        policy = replace(AE, processors=processors or ("job",))
+        batch = Batch(f"b-{record.id}", "LUNG", BatchState.COLLECTING, self.clock.now(), policy)
+        with self.database.write() as connection:
+            associations.add(connection, record, instances, set_aside_until=None)
+            batches.open_batch(connection, batch)
+            batches.add_instances(connection, batch.id, instances, overwrite=False)
+            batches.close(connection, batch.id, self.clock.now())
+        return batch
+
+    def state(self, batch: Batch) -> tuple[BatchState, str | None]:
+        with self.database.read() as connection:
+            found = batches.get(connection, batch.id)
+        assert found is not None
+        return found.state, found.held_reason
+
+    def jobs(self) -> list[Job]:
+        with self.database.read() as connection:
+            return jobs.active(connection)
+
+    def instances_of(self, job: Job) -> list[Instance]:
+        with self.database.read() as connection:
+            return jobs.instances_of_job(connection, job)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+
+
+async def test_one_job_for_a_batch(house: House) -> None:
+    batch = house.batch()
+    await house.runner.step()
+    [job] = house.jobs()
+    assert (job.state, job.attempt, job.attempts_allowed) == (JobState.QUEUED, 1, 2)
+    assert job.name == f"lung-lung-ai-{batch.id}"
+    assert house.state(batch) == (BatchState.PROCESSED, None)
+    assert [one.sop_instance_uid for one in house.instances_of(job)] == ["1.2.1", "1.2.2"]
+
+
+async def test_processors_run_in_order_each_once(house: House) -> None:
+    ran: list[str] = []
+
+    def note(name: str) -> Behaviour:
+        async def behaviour(_batch: Batch, _context: ProcessorContext) -> None:
+            ran.append(name)
+
+        return behaviour
+
+    house.processors = {name: note(name) for name in "abc"}
+    batch = house.batch("a", "b", "c")
+    for _ in range(4):
+        await house.runner.step()
+    assert ran == ["a", "b", "c"]
+    assert house.state(batch)[0] is BatchState.PROCESSED
+
+
+async def test_a_part_of_the_batch_for_each_job(house: House) -> None:
+    async def by_instance(_batch: Batch, context: ProcessorContext) -> None:
+        for index, instance in enumerate(context.instances):
+            context.submit_job("p1", [instance], key=str(index))
+
+    house.processors["job"] = by_instance
+    house.batch()
+    await house.runner.step()
+    assert [[one.sop_instance_uid for one in house.instances_of(job)] for job in house.jobs()] == [
+        ["1.2.1"],
+        ["1.2.2"],
+    ]
+
+
+async def test_two_jobs_of_one_pipeline_without_a_key_are_a_mistake(house: House) -> None:
+    async def twice(_batch: Batch, context: ProcessorContext) -> None:
+        context.submit_job("p1")
+        context.submit_job("p1")
+
+    house.processors["job"] = twice
+    batch = house.batch()
+    await house.runner.step()
+    state, reason = house.state(batch)
+    assert state is BatchState.HELD
+    assert "asks twice for pipeline lung_ai" in (reason or "")
+    assert house.jobs() == []  # all or none
+
+
+async def test_a_temporary_error_is_tried_again_when_it_is_due(house: House) -> None:
+    tries = 0
+
+    async def at_the_second_try(batch: Batch, context: ProcessorContext) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise TemporaryError("the registry is away", delay=40)
+        await submit_all(batch, context)
+
+    house.processors["job"] = at_the_second_try
+    batch = house.batch()
+    await house.runner.step()
+    assert await house.runner.step() == pytest.approx(40)
+    assert (tries, house.jobs()) == (1, [])
+    house.clock.moment += 41
+    await house.runner.step()
+    assert len(house.jobs()) == 1
+    assert house.state(batch)[0] is BatchState.PROCESSED
+
+
+async def test_a_batch_that_always_fails_is_held_and_blocks_no_other(house: House) -> None:
+    async def fail_for_the_first(batch: Batch, context: ProcessorContext) -> None:
+        if batch.id == poison.id:
+            raise ValueError("cannot read this")
+        await submit_all(batch, context)
+
+    house.processors["job"] = fail_for_the_first
+    poison, good = house.batch(), house.batch()
+    await house.runner.step()
+    assert house.state(good)[0] is BatchState.PROCESSED
+    for _ in range(MAX_FAILURES):
+        house.clock.moment += 1000
+        await house.runner.step()
+    state, reason = house.state(poison)
+    assert state is BatchState.HELD
+    assert reason == f"processor job failed: cannot read this ({MAX_FAILURES} times)"
+
+
+async def test_an_unknown_processor_holds_the_batch_until_it_is_released(house: House) -> None:
+    batch = house.batch("missing")
+    await house.runner.step()
+    assert house.state(batch) == (BatchState.HELD, "processor missing: there is no processor missing")
+    house.processors["missing"] = submit_all
+    with house.database.write() as connection:
+        assert batches.release(connection, batch.id, house.clock.now())
+    await house.runner.step()
+    assert house.state(batch)[0] is BatchState.PROCESSED
