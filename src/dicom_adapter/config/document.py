@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .problems import Problem, quote
@@ -88,16 +89,26 @@ def _compose(text: str, document: Document) -> Node | None:
         document.problems.append(Problem("the file is too large", found=f"{len(text)} characters", allowed="1 MiB"))
         return None
     try:
+        _refuse_depth(text)
         node: Node | None = YAML(typ="rt", pure=True).compose(text)
     except MarkedYAMLError as error:
         document.problems.append(_syntax_problem(error, text))
     except YAMLError:  # the reader's: a character that YAML forbids; its text quotes the character, so ours does not
         document.problems.append(Problem("the file holds a control character that YAML does not allow"))
-    except RecursionError:
-        document.problems.append(Problem("the file is nested too deeply", allowed=f"{MAX_DEPTH} levels"))
+    except _TooLargeError as error:
+        document.problems.append(Problem(str(error)))
     else:
         return node
     return None
+
+
+def _refuse_depth(text: str) -> None:
+    """Stop before composing, which recurses and whose cost grows with the square of the depth."""
+    depth = 0
+    for event in YAML(typ="rt", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise _TooLargeError(f"the file is nested deeper than {MAX_DEPTH} levels")
 
 
 def _syntax_problem(error: MarkedYAMLError, text: str) -> Problem:

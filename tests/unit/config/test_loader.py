@@ -106,7 +106,7 @@ def test_what_is_no_configuration_as_yaml(text: str, line: int | None, column: i
         + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True)),
         "a: &a [*a]\n",
         "a: " + "[" * 100 + "]" * 100 + "\n",
-        "a: " + "[" * 3_000 + "\n",
+        "a: " + "[" * 20_000 + "\n",
         "a: " + "x" * 2_000_000 + "\n",
     ],
     ids=["anchors", "self-reference", "deep", "very deep", "long"],
