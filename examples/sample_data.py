@@ -7,7 +7,7 @@ skull is a skull in every plane. The patient is invented. Why here and not under
 
 from __future__ import annotations
 
-import hashlib
+import uuid
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -43,8 +43,7 @@ def pydicom_test_files_folder() -> Path:
 
 def uid_for(*words: object) -> str:
     """A UID below 2.25 that is always the same for the same words (PS3.5 B.2)."""
-    digest = hashlib.sha256("\x1f".join(map(str, words)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(map(str, words))).int}"
 
 
 def ct_series(folder: Path, *, slices: int = 34, rows: int = 512, seed: str = "demo") -> list[Path]:

@@ -56,7 +56,7 @@ def test_skull_closes_towards_the_vertex(series: list[Path]) -> None:
         hounsfield = dataset.pixel_array * int(dataset.RescaleSlope) + int(dataset.RescaleIntercept)
         widths.append(int((hounsfield[:50, 10:55] > 300).any(axis=0).sum()))  # within the head rest
     assert all(upper <= lower + 1 for lower, upper in pairwise(widths))  # one pixel for the coarse sampling
-    assert widths[0] > 30 > 15 > widths[-1]
+    assert widths[0] > 2 * widths[-1] > 0
 
 
 def test_same_seed_same_bytes(series: list[Path], tmp_path: Path) -> None:
