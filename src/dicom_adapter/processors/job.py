@@ -1,0 +1,20 @@
+"""The default processor: one job for each pipeline that the AE Title is mapped to."""
+
+from __future__ import annotations
+
+from ..core.errors import PermanentError
+from ..core.model import Batch
+from ..core.ports import ProcessorContext
+
+
+class JobProcessor:
+    """The Job Processor of the specification (contract 5.6): every pipeline gets the whole batch."""
+
+    async def process(self, batch: Batch, context: ProcessorContext) -> None:
+        pipelines = dict.fromkeys(context.ae_title.pipelines)
+        if not pipelines:
+            raise PermanentError(
+                f"AE Title {batch.called_ae_title} is mapped to no pipeline: map it, then release the batch"
+            )
+        for pipeline_id in pipelines:
+            context.submit_job(pipeline_id)
