@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, ScpPolicy
 from dicom_adapter.dicom.pdu import (
-    APPLICATION_CONTEXT_NAME,
     AAssociateRJ,
     AAssociateRQ,
     ContextResult,
@@ -54,18 +53,12 @@ def decide(
     open_associations: int,
     below_watermark: bool,
 ) -> Accept | Reject:
-    """The answer to an A-ASSOCIATE-RQ.
+    """The answer to an A-ASSOCIATE-RQ that the service provider itself let pass (`dicom.negotiation.rejection`).
 
     `open_associations`: how many are open, this one not among them. `below_watermark`: no space for more instances.
     The permanent reasons come before the transient ones, so that a peer that may never send is not told to try again.
     """
     peer = f"AE '{rq.calling_ae_title}' at {peer_host}"
-    if rq.application_context_name != APPLICATION_CONTEXT_NAME:
-        return _rejected_by_user(
-            RejectReasonUser.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED,
-            f"{peer} asked for another application context than DICOM's {APPLICATION_CONTEXT_NAME}; "
-            "it does not speak DICOM as PS3.7 A.2.1 says",
-        )
     unknown = _why_unknown(rq.calling_ae_title, peer_host, snapshot, addresses_of)
     if unknown:
         return _rejected_by_user(RejectReasonUser.CALLING_AE_TITLE_NOT_RECOGNIZED, f"{peer} {unknown}")
@@ -100,6 +93,11 @@ def same_host(configured: str, peer_host: str, addresses_of: AddressesOf) -> boo
     if literal is not None:
         return literal == peer
     return peer is not None and any(_address(address) == peer for address in addresses_of(configured))
+
+
+def is_address(text: str) -> bool:
+    """Whether a configured host is an IP address, so that nothing has to be looked up."""
+    return _address(text) is not None
 
 
 def _why_unknown(calling: str, peer_host: str, snapshot: ConfigSnapshot, addresses_of: AddressesOf) -> str | None:

@@ -109,13 +109,6 @@ def test_a_rejection_says_what_to_change(calling: str, called: str, snapshot: Co
     assert words in decision.words
 
 
-def test_another_application_context_is_rejected() -> None:
-    rq = replace(request(), application_context_name="1.2.3")
-    decision = decide(rq, "192.0.2.1", SNAPSHOT, addresses_of, open_associations=0, below_watermark=False)
-    assert isinstance(decision, Reject)
-    assert decision.answer == AAssociateRJ(1, 1, 2)
-
-
 ACCEPTANCE, NO_ABSTRACT, NO_TRANSFER = (
     ContextResultReason.ACCEPTANCE,
     ContextResultReason.ABSTRACT_SYNTAX_NOT_SUPPORTED,

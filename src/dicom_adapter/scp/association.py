@@ -1,0 +1,179 @@
+"""One association from its request to its end, in a thread of its own.
+
+Why a thread: reading, writing and syncing block, release the interpreter, and so press back on the peer by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from dicom_adapter.core.admission import Accept, Reject
+from dicom_adapter.core.errors import OutOfResources
+from dicom_adapter.core.model import AssociationOutcome
+from dicom_adapter.core.snapshot import ScpPolicy
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.dicom import negotiation
+from dicom_adapter.dicom.command_set import CommandField, CommandSet
+from dicom_adapter.dicom.pdu import AAssociateAC, AAssociateRQ, SopClassExtended
+from dicom_adapter.dicom.status import Status, words
+from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class
+from dicom_adapter.dimse_log import log_command, log_data_set
+from dicom_adapter.net.connection import AssociationEnded, Connection
+from dicom_adapter.scp.live import OpenAssociation, Places
+from dicom_adapter.scp.service import Request, Services
+from dicom_adapter.scp.storage import StorageEnvironment, StorageService
+from dicom_adapter.scp.verification import echo
+
+log = structlog.get_logger("scp")
+
+Admit = Callable[[AAssociateRQ, Connection], tuple[Accept, OpenAssociation, ScpPolicy] | Reject]
+"""Decides on a request and, when it accepts, has taken a place for it; with the policy that was in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationEnvironment:
+    """What every association shares. `stopping`: we are about to leave, so what ends now ends by our doing."""
+
+    admit: Admit
+    places: Places
+    storage: StorageEnvironment
+    max_pdu_length: int
+    stopping: Callable[[], bool]
+    on_closed: Callable[[str], None]
+
+
+def serve(connection: Connection, environment: AssociationEnvironment) -> None:
+    """Serve one connection until it ends. Raises nothing: what a peer or a bug does concerns this association only."""
+    try:
+        rq = connection.receive_request()
+        admitted = environment.admit(rq, connection)
+        if isinstance(admitted, Reject):
+            log.warning("association rejected", answer=str(admitted.answer), why=admitted.words)
+            connection.reject_association(admitted.answer)
+        else:
+            _Association(connection, rq, *admitted, environment).run()
+    except AssociationEnded as ended:
+        environment.places.count("connections_without_association")
+        log.info("connection ended without an association", peer=connection.peer_host, why=str(ended))
+    except Exception:
+        log.exception("a connection failed by our own fault", peer=connection.peer_host)
+    finally:
+        connection.close()
+
+
+class _Association:
+    """An accepted association."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        rq: AAssociateRQ,
+        decision: Accept,
+        open_association: OpenAssociation,
+        policy: ScpPolicy,
+        environment: AssociationEnvironment,
+    ) -> None:
+        self._connection = connection
+        self._rq = rq
+        self._decision = decision
+        self._open = open_association
+        self._policy = policy
+        self._environment = environment
+        self._storage = StorageService(open_association, decision.ae_title, environment.storage)
+        self._services = Services(
+            {VERIFICATION: {CommandField.C_ECHO_RQ: echo}}, {CommandField.C_STORE_RQ: self._storage.store}
+        )
+
+    def run(self) -> None:
+        """Until released, aborted or broken; then its outcome is durable and its place free."""
+        outcome, why = AssociationOutcome.INTERRUPTED, "our own fault"
+        try:
+            outcome, why = self._converse()
+        except AssociationEnded as ended:
+            ours = self._environment.stopping()
+            outcome, why = (AssociationOutcome.INTERRUPTED if ours else AssociationOutcome.ABORTED), str(ended)
+        except OutOfResources as error:
+            why = str(error)
+            self._connection.abort()
+        except Exception:
+            log.exception("an association failed by our own fault", association=self._open.record.id)
+            self._connection.abort()
+        finally:
+            self._end(outcome, why)
+
+    def _converse(self) -> tuple[AssociationOutcome, str]:
+        connection, contexts = self._connection, self._connection.contexts
+        connection.accept_association(self._answer())
+        while (received := connection.receive_command()) is not None:
+            context_id, command = received
+            answer = self._services.respond(Request(contexts[context_id], command, connection))
+            if self._policy.log_dimse_datasets:
+                self._log_message(command, answer)
+            if answer is not None:
+                if answer.status != Status.SUCCESS:
+                    self._note_failure(answer.status or 0)
+                crash_point("scp.before_response")
+                connection.send_command(context_id, answer)
+        self._storage.close(AssociationOutcome.RELEASED)  # D2, before the peer may forget what it sent
+        connection.confirm_release()
+        return AssociationOutcome.RELEASED, "released"
+
+    def _log_message(self, command: CommandSet, answer: CommandSet | None) -> None:
+        association = self._open.record.id
+        log_command("received", command, association=association)
+        stored = self._storage.last_stored
+        if stored is not None and stored.sop_instance_uid == command.affected_sop_instance_uid:
+            path = self._environment.storage.spool.layout.instance(stored.association_id, stored.number)
+            log_data_set("received", path, show_phi=self._policy.log_phi, association=association)
+        if answer is not None:
+            log_command("sent", answer, association=association)
+
+    def _answer(self) -> AAssociateAC:
+        settings = self._environment.storage
+        return negotiation.accept(
+            self._rq,
+            self._decision.contexts,
+            max_pdu_length=self._environment.max_pdu_length,
+            implementation_class_uid=settings.implementation_class_uid,
+            implementation_version_name=settings.implementation_version_name,
+            answer_extended=_answer_extended,
+        )
+
+    def _note_failure(self, status: int) -> None:
+        self._open.failures += 1
+        self._environment.places.count(f"failures_{status:04x}")
+        log.warning("request refused", association=self._open.record.id, status=words(status))
+
+    def _end(self, outcome: AssociationOutcome, why: str) -> None:
+        """Whatever happened: mark the end, free the place, tell intake. The place goes last: batching waits for it."""
+        association = self._open
+        try:
+            if outcome is not AssociationOutcome.RELEASED:
+                self._storage.close(outcome)
+        except Exception as error:
+            # The instances are safe: at the next start the association counts as interrupted.
+            log.error(
+                "the end of an association could not be stored", association=association.record.id, why=str(error)
+            )
+        finally:
+            self._environment.places.leave(association, outcome.value)
+        log.info(
+            f"association {outcome.value}",
+            association=association.record.id,
+            calling=association.record.calling_ae_title,
+            called=association.record.called_ae_title,
+            peer=association.record.peer_host,
+            instances=association.instances,
+            bytes=association.bytes,
+            ignored=association.ignored,
+            refused=association.failures,
+            why=why,
+        )
+        self._environment.on_closed(association.record.id)
+
+
+def _answer_extended(item: SopClassExtended) -> bytes | None:
+    return negotiation.STORAGE_LEVEL_2 if is_storage_sop_class(item.sop_class_uid) else None

@@ -1,0 +1,1 @@
+"""Association requestor: C-STORE of files as they are stored, and C-ECHO."""
