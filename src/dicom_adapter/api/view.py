@@ -15,7 +15,8 @@ from .schemas import Association, Scp, Storage, Worker
 class Live(Protocol):
     """The parts of the adapter that are no rows."""
 
-    started_at: float
+    @property
+    def started_at(self) -> float: ...
 
     def scp(self) -> Scp: ...
 

@@ -50,6 +50,10 @@ class LocalResults(Protocol):
         """Every regular file below the job's output folder, sorted; never one reached through a symbolic link."""
         ...
 
+    def output_folder(self, ref: JobRef) -> Path:
+        """The folder that result files are below."""
+        ...
+
     def log_files(self, ref: JobRef) -> Mapping[str, Path]:
         """stdout and stderr of the job, by those names."""
         ...

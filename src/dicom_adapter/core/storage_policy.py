@@ -33,5 +33,9 @@ def below_watermark(total: int, free: int, *, watermark_percent: float, reserve:
     total, free: bytes of the volume. watermark_percent: how much of it may be used. reserve: bytes that must stay free.
     The larger of the two demands counts; exactly at the mark is too full.
     """
-    must_stay_free = max(total * (100 - watermark_percent) / 100, reserve)
-    return free <= must_stay_free
+    return free <= must_stay_free(total, watermark_percent=watermark_percent, reserve=reserve)
+
+
+def must_stay_free(total: int, *, watermark_percent: float, reserve: int) -> int:
+    """Bytes of a volume that are not ours to fill; see `below_watermark`."""
+    return int(max(total * (100 - watermark_percent) / 100, reserve))

@@ -93,6 +93,9 @@ class LocalProcessEngine:
         """What else lies in the output folder: symbolic links, pipes, sockets. Never to be opened."""
         return sorted(path for path, mode in self._outputs(ref) if not stat.S_ISREG(mode))
 
+    def output_folder(self, ref: JobRef) -> Path:
+        return self._folder(ref) / runner.OUTPUT
+
     def log_files(self, ref: JobRef) -> Mapping[str, Path]:
         folder = self._folder(ref)
         return {"stdout": folder / runner.STDOUT, "stderr": folder / runner.STDERR}
@@ -241,7 +244,7 @@ class LocalProcessEngine:
         with _storage_errors(folder):
             if folder.exists():
                 with _run_lock(folder) as is_ours:
-                    if not is_ours:
+                    if not is_ours and _ended(folder) is None:
                         raise TemporaryError(f"job {ref.job_id} still runs: end it first")
                     gone = folder.with_name(f"{folder.name}.gone")  # at once: half a job would be taken for one
                     os.rename(folder, gone)

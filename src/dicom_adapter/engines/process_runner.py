@@ -421,6 +421,8 @@ class Supervisor:
             try:
                 write_facts(self._path(EXIT), facts)
                 return
+            except FileNotFoundError:  # the job was removed: nobody wants to know
+                return
             except OSError as error:
                 print(f"cannot write {EXIT}, trying again: {error}", file=sys.stderr, flush=True)
                 time.sleep(1)

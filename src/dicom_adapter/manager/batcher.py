@@ -32,12 +32,13 @@ class Batcher:
         database: Database,
         snapshot: Callable[[], ConfigSnapshot],
         clock: Clock,
+        trigger: Trigger,
         *,
         is_open: Callable[[str], bool],
         take_up: Callable[[], int],
         on_closed: Callable[[], None],
     ) -> None:
-        self.trigger = Trigger()
+        self.trigger = trigger
         self._database = database
         self._snapshot = snapshot
         self._clock = clock

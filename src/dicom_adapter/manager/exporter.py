@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -72,7 +73,7 @@ class Exporter:
             if destination not in self._active and len(self._active) < self._settings.max_associations:
                 sending = asyncio.create_task(self._send(task), name=f"export {task.id}")
                 self._active[destination] = sending
-                sending.add_done_callback(lambda _task, name=destination: self._ended(name))
+                sending.add_done_callback(partial(self._ended, destination))
         return due_in
 
     async def stop(self) -> None:
@@ -80,7 +81,7 @@ class Exporter:
         self._agent.stop()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    def _ended(self, destination: str) -> None:
+    def _ended(self, destination: str, _task: asyncio.Task[None]) -> None:
         del self._active[destination]
         self.trigger.pull()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -79,7 +80,7 @@ class JobController:
             if pipeline is None or self._running(job.pipeline_id) < pipeline.concurrency:
                 task = asyncio.create_task(self._advance(job, pipeline), name=f"job {job.id}")
                 self._active[job.id] = (job.pipeline_id, task)
-                task.add_done_callback(lambda _task, job_id=job.id: self._ended(job_id))
+                task.add_done_callback(partial(self._ended, job.id))
         return due_in
 
     async def stop(self) -> None:
@@ -115,7 +116,7 @@ class JobController:
         """The jobs that are worked on at this instant."""
         return frozenset(self._active)
 
-    def _ended(self, job_id: str) -> None:
+    def _ended(self, job_id: str, _task: asyncio.Task[None]) -> None:
         del self._active[job_id]
         self.trigger.pull()  # its place is free
 

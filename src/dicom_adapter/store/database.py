@@ -5,6 +5,7 @@ Blocking: the managers call it from a thread. PostgreSQL comes with scale-out; n
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -23,6 +23,7 @@ from dicom_adapter.core.model import (
 from dicom_adapter.manager.exporter import Exporter, ExportSettings
 from dicom_adapter.store import batches, export_tasks, jobs
 from dicom_adapter.store.database import Database
+from tests.databases import fresh
 from tests.fakes import AE, CT, EXPLICIT, FakeAgent, FakeClock, failing, snapshot
 
 
@@ -30,7 +31,7 @@ class House:
     """An exporter with one job's results to send."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "adapter.db")
+        self.database = fresh(folder)
         self.clock = FakeClock()
         self.agent = FakeAgent()
         self.exporter = Exporter(

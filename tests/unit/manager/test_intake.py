@@ -12,9 +12,11 @@ from dicom_adapter.core.model import AssociationOutcome, Batch, BatchState
 from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.manager.batcher import Batcher
 from dicom_adapter.manager.intake import Intake
+from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import associations, batches
 from dicom_adapter.store.database import Database
 from dicom_adapter.store.tables import batches as batch_table
+from tests.databases import fresh
 from tests.fakes import AE, SLIDING, FakeClock, FakeSpool, association, snapshot
 
 
@@ -22,7 +24,7 @@ class House:
     """Intake and batcher over one database; `restart` forgets everything but the disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "adapter.db")
+        self.database = fresh(folder)
         self.spool = FakeSpool()
         self.clock = FakeClock()
         self.snapshot: ConfigSnapshot = snapshot()
@@ -44,6 +46,7 @@ class House:
             self.database,
             lambda: self.snapshot,
             self.clock,
+            Trigger(),
             is_open=self.open.__contains__,
             take_up=self.intake.take_all,
             on_closed=lambda: None,

@@ -15,6 +15,7 @@ from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
 from dicom_adapter.manager.job_controller import JobController
 from dicom_adapter.store import associations, batches, jobs
 from dicom_adapter.store.database import Database
+from tests.databases import fresh
 from tests.fakes import AE, PIPELINE, FakeClock, FakeEngine, association, snapshot
 
 RUNNING = JobStatus(EngineState.RUNNING)
@@ -37,7 +38,7 @@ class House:
     """A controller; `restart` makes another over the same database and engine."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "adapter.db")
+        self.database = fresh(folder)
         self.clock = FakeClock()
         self.engine = FakeEngine()
         self.snapshot: ConfigSnapshot = snapshot()

@@ -14,6 +14,7 @@ from dicom_adapter.core.ports import Processor, ProcessorContext
 from dicom_adapter.manager.processor_runner import MAX_FAILURES, ProcessorRunner
 from dicom_adapter.store import associations, batches, jobs
 from dicom_adapter.store.database import Database
+from tests.databases import fresh
 from tests.fakes import AE, FakeClock, association, snapshot
 
 Behaviour = Callable[[Batch, ProcessorContext], Awaitable[None]]
@@ -36,7 +37,7 @@ class House:
     """A runner over one database, with processors by name."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "adapter.db")
+        self.database = fresh(folder)
         self.clock = FakeClock()
         self.processors: dict[str, Behaviour] = {"job": submit_all}
         self.runner = ProcessorRunner(

@@ -1,0 +1,340 @@
+"""The composition root: the only module that names concrete classes and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from . import __version__, logs
+from .api.app import create_app
+from .api.view import View
+from .clock import Clock
+from .config.schema import Settings
+from .config_stores.database import DatabaseConfigStore
+from .config_stores.file import FileConfigStore
+from .core.errors import AdapterError, PermanentError
+from .core.export_policy import WarningPolicy
+from .core.model import Instance
+from .core.results_policy import ResultsCheck
+from .core.snapshot import Pipeline
+from .core.storage_policy import below_watermark
+from .engines.local_process import LocalProcessEngine
+from .live import Live
+from .manager.batcher import Batcher
+from .manager.configuration import Configuration
+from .manager.exporter import Exporter, ExportSettings
+from .manager.housekeeping import Housekeeping, RetentionSettings
+from .manager.intake import Intake
+from .manager.job_controller import JobController
+from .manager.processor_runner import ProcessorRunner
+from .manager.results_collector import ResultsCollector
+from .manager.supervisor import Supervisor
+from .manager.trigger import Trigger
+from .net.connection import Timeouts
+from .processors import registry
+from .scp.listener import Listener, ListenerSettings
+from .scp.storage import StorageEnvironment
+from .scu.requestor import RequestorSettings
+from .scu.storage import StorageScu
+from .spool.layout import StorageLayout
+from .spool.reaper import Reaper
+from .spool.scanner import Scanner
+from .spool.spool import Durability, Spool
+from .store.database import Database
+
+log = structlog.get_logger("app")
+
+DAY = 86_400.0  # seconds
+EXIT_OK, EXIT_FAILED = 0, 1
+
+
+def run(settings: Settings) -> int:
+    """Run the adapter in the foreground until SIGTERM or SIGINT; answers with the exit status.
+
+    0: it was told to stop and did. 1: it could not start; the last log line says why and what to do.
+    """
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        asyncio.run(_run(settings))
+    except AdapterError as error:
+        log.error("cannot run", why=str(error))
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def _run(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal closes: nothing to us
+    adapter = await asyncio.to_thread(Adapter, settings)
+    try:
+        await adapter.serve(stopping)
+    finally:
+        await asyncio.to_thread(adapter.close)
+
+
+class Adapter:
+    """Everything, put together over one storage folder. Blocking to make: it may have a crash to recover from.
+
+    Raises:
+        AdapterError: the storage folder or the database cannot be used, or another process has it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = Clock()
+        self._layout = StorageLayout(settings.storage.temporary.resolve())
+        self._spool = Spool(self._layout.root, Durability(settings.storage.durability))
+        try:
+            self._database = Database(self._layout.database)
+            self._spool.adopt_after_crash()
+        except BaseException:
+            self._spool.close()
+            raise
+        self._engines = {"process": LocalProcessEngine(self._layout.jobs, self._pipeline)}
+        self._scu = self._make_scu(settings)
+        self._make_workers(settings)
+
+    def _make_workers(self, settings: Settings) -> None:
+        """From the end of a study's trip to its beginning, since each worker wakes the next."""
+        database, clock, storage, scu = self._database, self._clock, settings.storage, settings.dicom.scu
+        batcher_trigger = Trigger()
+        self._configuration = Configuration(
+            settings,
+            FileConfigStore(settings),
+            DatabaseConfigStore(database.engine),
+            on_change=batcher_trigger.pull,
+        )
+        snapshot = self._configuration.snapshot
+        exporter = Exporter(
+            database,
+            snapshot,
+            clock,
+            self._scu,
+            ExportSettings(scu.max_associations, scu.retry_delays, WarningPolicy(scu.warnings)),
+        )
+        self._jobs = JobController(
+            database,
+            snapshot,
+            clock,
+            engines=self._engines,
+            collector=ResultsCollector(
+                database,
+                clock,
+                self._layout,
+                engines=self._engines,
+                path_of=self._path_of,
+                check=ResultsCheck(settings.results.check),
+            ),
+            path_of=self._path_of,
+            on_exports=exporter.trigger.pull,
+        )
+        processors = ProcessorRunner(
+            database,
+            snapshot,
+            clock,
+            resolve=registry.resolve,
+            path_of=self._path_of,
+            on_jobs=self._jobs.trigger.pull,
+        )
+
+        def on_batch() -> None:
+            batcher_trigger.pull()
+            processors.trigger.pull()
+
+        self._intake = Intake(
+            Scanner(self._layout),
+            database,
+            snapshot,
+            clock,
+            aborted_retention=storage.aborted_retention,
+            submit_interrupted=storage.interrupted == "submit",
+            on_batch=on_batch,
+        )
+        self._listener = self._make_listener(settings)
+        batcher = Batcher(
+            database,
+            snapshot,
+            clock,
+            batcher_trigger,
+            is_open=lambda ae_title: self._listener.open_instances(ae_title) > 0,
+            take_up=self._intake.take_all,
+            on_closed=processors.trigger.pull,
+        )
+        reaper = Reaper(self._layout)
+        housekeeping = Housekeeping(
+            database,
+            snapshot,
+            clock,
+            RetentionSettings(storage.retention, storage.history * DAY),
+            engines=self._engines,
+            remove_association=reaper.remove_association,
+            remove_results=reaper.remove_results,
+        )
+        self._supervisor = Supervisor(
+            [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]
+        )
+
+    def _make_listener(self, settings: Settings) -> Listener:
+        scp, implementation = settings.dicom.scp, settings.dicom.implementation
+        return Listener(
+            ListenerSettings(
+                port=scp.port,
+                bind=scp.bind,
+                max_pdu_length=settings.dicom.max_pdu_length,
+                max_pending_connections=scp.max_pending_connections,
+                timeouts=Timeouts(
+                    artim=scp.artim_timeout,
+                    idle=scp.idle_timeout,
+                    write=scp.write_timeout,
+                    keep_alive=scp.keep_alive.idle,
+                ),
+            ),
+            StorageEnvironment(
+                spool=self._spool,
+                below_watermark=self._below_watermark,
+                now=self._clock.now,
+                implementation_class_uid=implementation.class_uid,
+                implementation_version_name=implementation.version_name,
+            ),
+            self._configuration.snapshot,
+            on_closed=lambda _association_id: self._intake.trigger.pull(),
+        )
+
+    def _make_scu(self, settings: Settings) -> StorageScu:
+        scu, implementation = settings.dicom.scu, settings.dicom.implementation
+        return StorageScu(
+            RequestorSettings(
+                ae_title=scu.ae_title,
+                implementation_class_uid=implementation.class_uid,
+                implementation_version_name=implementation.version_name,
+                max_pdu_length=settings.dicom.max_pdu_length,
+                timeouts=Timeouts(connect=scu.connect_timeout, response=scu.response_timeout),
+                pdu_log=_log_pdu if scu.log_data_pdus else None,
+                own_port=settings.dicom.scp.port,
+            ),
+            self._layout.root,
+            log_dimse_datasets=scu.log_dimse_datasets,
+            log_phi=scu.log_phi,
+        )
+
+    async def serve(self, stopping: asyncio.Event) -> None:
+        """Listen and work until `stopping` is set; then let open associations finish, and keep everything."""
+        await self._configuration.step()  # nobody is answered before it is known who may call
+        api = _ApiServer(self._settings.api.host, self._settings.api.port)
+        self._listener.start()
+        live = Live(
+            settings=self._settings,
+            layout=self._layout,
+            spool=self._spool,
+            database=self._database,
+            listener=self._listener,
+            supervisor=self._supervisor,
+            controller=self._jobs,
+            engines=self._engines,
+            snapshot=self._configuration.snapshot,
+        )
+        app = create_app(View(self._database, self._clock, live, self._supervisor.wake), [self._settings.api.host])
+        workers = asyncio.create_task(self._supervisor.run(stopping))
+        with self._run_file(api.port):
+            log.info("ready", version=__version__, scp_port=self._listener.port, api=f"http://{api.host}:{api.port}")
+            await api.serve(app, stopping)
+            log.info("stopping", grace=self._settings.dicom.scp.shutdown_grace)
+            await asyncio.to_thread(self._listener.stop, self._settings.dicom.scp.shutdown_grace)
+            await workers
+            await asyncio.to_thread(self._intake.take_all)
+            await api.close()
+        log.info("stopped")
+
+    def close(self) -> None:
+        """Let go of the storage folder. Everything that matters is on disk already."""
+        self._database.close()
+        self._spool.close()
+
+    def _pipeline(self, pipeline_id: str) -> Pipeline | None:
+        return self._configuration.snapshot().pipelines.get(pipeline_id)
+
+    def _path_of(self, instance: Instance) -> Path:
+        return self._layout.instance(instance.association_id, instance.number)
+
+    def _below_watermark(self) -> bool:
+        usage = shutil.disk_usage(self._layout.root)
+        storage = self._settings.storage
+        return below_watermark(
+            usage.total, usage.free, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
+        )
+
+    @contextlib.contextmanager
+    def _run_file(self, api_port: int) -> Iterator[None]:
+        """Where `clara dicom stop` and others find us."""
+        facts = {"pid": os.getpid(), "api": f"http://{_in_url(self._settings.api.host)}:{api_port}"}
+        part = self._layout.pid_file.with_suffix(".part")
+        part.write_text(json.dumps(facts))
+        part.rename(self._layout.pid_file)
+        try:
+            yield
+        finally:
+            self._layout.pid_file.unlink(missing_ok=True)
+
+
+class _ApiServer:
+    """uvicorn in our loop, on a socket of ours: a port that is taken is told in words, before anything else starts."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise PermanentError(
+                f"the REST API cannot listen on {host} port {port}: {error.strerror}. Is another adapter running? "
+                "`api.host` and `api.port` say where it listens"
+            ) from error
+        self.port: int = self._socket.getsockname()[1]
+        self._task: asyncio.Task[None] | None = None
+        self._server: _Server | None = None
+
+    async def serve(self, app: object, stopping: asyncio.Event) -> None:
+        """Answer until `stopping` is set, and beyond: until `close`, so that a stop can be watched."""
+        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)  # type: ignore[arg-type]
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait([self._task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            stopped.cancel()
+            self._task.result()
+            raise PermanentError("the REST API ended by itself")
+
+    async def close(self) -> None:
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _log_pdu(line: str) -> None:
+    log.info(line)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

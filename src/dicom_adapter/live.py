@@ -1,0 +1,131 @@
+"""The parts of the running adapter that are no rows, for the REST API (`api.view.Live`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from .api import schemas
+from .config.schema import Settings
+from .core.model import JobRef
+from .core.ports import LocalResults
+from .core.snapshot import ConfigSnapshot
+from .core.storage_policy import must_stay_free
+from .manager.job_controller import JobController
+from .manager.supervisor import Supervisor
+from .scp.listener import Listener
+from .spool.layout import StorageLayout
+from .spool.spool import Spool
+from .store import jobs
+from .store.database import Database
+
+UNWELL_AFTER = 3  # failed steps in a row: then a worker's trouble is the adapter's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """See the module. Read from any thread. `started_at`: seconds since the epoch."""
+
+    settings: Settings
+    layout: StorageLayout
+    spool: Spool
+    database: Database
+    listener: Listener
+    supervisor: Supervisor
+    controller: JobController
+    engines: Mapping[str, LocalResults]
+    snapshot: Callable[[], ConfigSnapshot]
+    started_at: float = field(default_factory=time.time)
+
+    def scp(self) -> schemas.Scp:
+        snapshot = self.snapshot()
+        return schemas.Scp(
+            port=self.listener.port,
+            listening=self.listener.listening,
+            open_associations=len(self.listener.open_associations()),
+            max_associations=snapshot.scp.max_associations,
+            ae_titles=tuple(sorted(snapshot.ae_titles)),
+            counters=self.listener.counters(),
+        )
+
+    def storage(self) -> schemas.Storage:
+        usage = shutil.disk_usage(self.layout.root)
+        storage = self.settings.storage
+        reserved = must_stay_free(
+            usage.total, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
+        )
+        return schemas.Storage(
+            path=str(self.layout.root),
+            free_bytes=usage.free,
+            reserved_bytes=reserved,
+            accepting=usage.free > reserved,
+            healthy=self.spool.healthy,
+        )
+
+    def workers(self) -> Sequence[schemas.Worker]:
+        return [
+            schemas.Worker(name=name, failures=health.failures, reason=health.reason)
+            for name, health in self.supervisor.health.items()
+        ]
+
+    def open_associations(self) -> Sequence[schemas.Association]:
+        return [
+            schemas.Association(
+                id=one.record.id,
+                calling_ae_title=one.record.calling_ae_title,
+                called_ae_title=one.record.called_ae_title,
+                peer_host=one.record.peer_host,
+                peer_port=one.record.peer_port,
+                started_at=one.record.started_at,
+                instances=one.instances,
+                bytes=one.bytes,
+            )
+            for one in self.listener.open_associations()
+        ]
+
+    def not_ready(self) -> Sequence[str]:
+        """Why it cannot take a study at this instant; empty when it can."""
+        reasons = []
+        if not self.listener.listening:
+            reasons.append("the SCP does not listen")
+        if not self.spool.healthy:
+            reasons.append("the storage failed to sync a file: check the disk, then restart")
+        if not os.access(self.layout.new, os.W_OK):
+            reasons.append(f"the storage folder {self.layout.root} cannot be written")
+        else:
+            storage = self.storage()
+            if not storage.accepting:
+                reasons.append(
+                    f"too little free space: {storage.free_bytes} bytes, and {storage.reserved_bytes} must stay free "
+                    "(`storage.reserve-space`, `storage.watermark-percent`)"
+                )
+        try:
+            self.database.check()
+        except SQLAlchemyError as error:
+            reasons.append(f"the database cannot be written: {type(error).__name__}")
+        for name, health in self.supervisor.health.items():
+            if health.failures >= UNWELL_AFTER:
+                reasons.append(f"{name} failed {health.failures} times in a row: {health.reason}")
+        return reasons
+
+    def log_files(self, job_id: str) -> Mapping[str, Path]:
+        with self.database.read() as connection:
+            job = jobs.get(connection, job_id)
+        if job is None or job.engine_job_id is None or job.engine_payload_id is None:
+            return {}
+        pipeline = self.snapshot().pipelines.get(job.pipeline_id)
+        engine = self.engines.get(pipeline.engine) if pipeline else None
+        return engine.log_files(JobRef(job.engine_job_id, job.engine_payload_id)) if engine else {}
+
+    async def cancel_job(self, job_id: str) -> bool:
+        return await self.controller.cancel(job_id)
+
+    def tries_of(self, pipeline_id: str) -> int:
+        pipeline = self.snapshot().pipelines.get(pipeline_id)
+        return 1 + (pipeline.retries if pipeline else 0)

@@ -1,0 +1,57 @@
+"""Keeps the ConfigSnapshot in force: rebuilt when the store of resources changed, swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from ..config.schema import Settings
+from ..config.snapshot_builder import build_snapshot, read_resources
+from ..config.store import ConfigStore
+from ..core.snapshot import ConfigSnapshot
+from .trigger import Trigger
+
+log = structlog.get_logger("configuration")
+
+LOOK_INTERVAL = 0.5  # seconds: a change takes effect within a second
+
+
+class Configuration:
+    """The only writer of the snapshot. A store that is away changes nothing: the last one goes on serving."""
+
+    name = "configuration"
+
+    def __init__(
+        self, settings: Settings, lists: ConfigStore, store: ConfigStore, *, on_change: Callable[[], None]
+    ) -> None:
+        self.trigger = Trigger()
+        self._settings = settings
+        self._lists = lists
+        self._store = store
+        self._on_change = on_change
+        self._seen: int | None = None
+        self._snapshot = ConfigSnapshot()
+
+    def snapshot(self) -> ConfigSnapshot:
+        """The configuration in force. From any thread: an attribute is read whole."""
+        return self._snapshot
+
+    async def step(self) -> float | None:
+        seen = await self._store.version()
+        if seen != self._seen:
+            resources = await read_resources(self._settings, self._lists, self._store)
+            self._snapshot = build_snapshot(self._settings, resources, self._snapshot.version + 1)
+            self._seen = seen
+            log.info(
+                "configuration in force",
+                version=self._snapshot.version,
+                ae_titles=sorted(self._snapshot.ae_titles),
+                sources=len(self._snapshot.sources),
+                destinations=sorted(one.name for one in self._snapshot.destinations.values()),
+            )
+            self._on_change()
+        return LOOK_INTERVAL
+
+    async def stop(self) -> None:
+        pass

@@ -1,0 +1,125 @@
+"""Ends a job that succeeded: its results are judged, staged, and made into export tasks.
+
+Staging is idempotent and durable (D8); then one transaction ends the job and makes the tasks. A crash in between stages
+the same files under the same numbers once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from ..clock import Clock
+from ..core.model import ExportFile, ExportState, ExportTask, Instance, Job, JobRef
+from ..core.ports import LocalResults
+from ..core.results_policy import ResultsCheck
+from ..core.snapshot import Pipeline
+from ..crash_points import crash_point
+from ..identifiers import new_id
+from ..results import Result, StagedResult, check_results, stage_results
+from ..store import export_tasks, jobs
+from ..store.database import Database
+
+log = structlog.get_logger("results")
+
+
+class ResultFolders(Protocol):
+    """Where a job's results are put (`spool.layout.StorageLayout`)."""
+
+    @property
+    def root(self) -> Path: ...
+
+    def results(self, job_id: str) -> Path: ...
+
+    def quarantined(self, job_id: str) -> Path: ...
+
+
+class ResultsCollector:
+    """See the module. `engines`: by the word that a pipeline's `engine` gives."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        folders: ResultFolders,
+        *,
+        engines: Mapping[str, LocalResults],
+        path_of: Callable[[Instance], Path],
+        check: ResultsCheck,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._folders = folders
+        self._engines = engines
+        self._path_of = path_of
+        self._check = check
+
+    async def collect(self, job: Job, ref: JobRef, pipeline: Pipeline) -> None:
+        await asyncio.to_thread(self._collect, job, ref, pipeline)
+
+    def _collect(self, job: Job, ref: JobRef, pipeline: Pipeline) -> None:
+        engine = self._engines[pipeline.engine]
+        with self._database.read() as connection:
+            sources = jobs.instances_of_job(connection, job)
+        studies = {one.study_instance_uid: self._path_of(one) for one in sources if one.study_instance_uid is not None}
+        results = check_results(
+            engine.result_files(ref), studies, {one.sop_instance_uid for one in sources}, self._check
+        )
+        quarantine = self._folders.quarantined(job.id)
+        staged = stage_results(results, engine.output_folder(ref), self._folders.results(job.id), quarantine)
+        refused = {
+            number: (str((quarantine / str(number)).relative_to(self._folders.root)), result.quarantine_reason)
+            for number, result in enumerate(results, start=1)
+            if result.quarantine_reason is not None
+        }
+        crash_point("results.before_commit")
+        tasks = self._commit(job, pipeline, staged, refused, _words(results, staged, pipeline))
+        crash_point("results.after_commit")
+        log.info("job succeeded", job=job.id, results=len(staged), quarantined=len(refused), exports=tasks)
+
+    def _commit(
+        self,
+        job: Job,
+        pipeline: Pipeline,
+        staged: Sequence[StagedResult],
+        refused: Mapping[int, tuple[str, str]],
+        reason: str | None,
+    ) -> list[str]:
+        now = self._clock.now()
+        made = []
+        with self._database.write() as connection:
+            jobs.succeeded(connection, job.id, now, reason)
+            jobs.add_quarantined(connection, job.id, refused)
+            for destination in pipeline.destinations if staged else ():
+                task = ExportTask(new_id(), job.id, destination, ExportState.PENDING, 0, 0, now)
+                export_tasks.add(connection, task, [self._file(task.id, result) for result in staged])
+                made.append(task.id)
+        return made
+
+    def _file(self, task_id: str, result: StagedResult) -> ExportFile:
+        facts = result.facts
+        return ExportFile(
+            task_id=task_id,
+            number=result.number,
+            path=str(result.path.relative_to(self._folders.root)),
+            sop_class_uid=facts.sop_class_uid,
+            sop_instance_uid=facts.sop_instance_uid,
+            study_instance_uid=facts.study_instance_uid,
+            transfer_syntax_uid=facts.transfer_syntax_uid,
+            size=facts.size,
+        )
+
+
+def _words(results: Sequence[Result], staged: Sequence[StagedResult], pipeline: Pipeline) -> str | None:
+    """What a person should know of a job that succeeded and yet sends nothing, or not all."""
+    if not results:
+        return "it returned no results"
+    if len(staged) < len(results):
+        return f"{len(results) - len(staged)} of {len(results)} result files are in quarantine"
+    if not pipeline.destinations:
+        return f"pipeline {pipeline.name} has no destinations: its results are kept, and not sent"
+    return None
