@@ -15,9 +15,7 @@ CONFIG_RANGES = [
     ("dicom.scp.write-timeout", ["0.1", "60"], ["0", "86401"]),
     ("dicom.scu.connect-timeout", ["0.1", "10"], ["0", "86401"]),
     ("dicom.scu.response-timeout", ["0.1", "60"], ["0", "86401"]),
-    ("dicom.scp.keep-alive.interval", ["1", "32767"], ["0", "32768"]),
     ("dicom.scp.keep-alive.idle", ["1", "32767"], ["0", "32768", "1.5"]),
-    ("dicom.scp.keep-alive.count", ["1", "127"], ["0", "128"]),
     ("dicom.scp.shutdown-grace", ["0", "30", "3600"], ["-1", "3601"]),
     ("dicom.scp.max-pending-connections", ["1", "10000"], ["0", "10001"]),
     (

@@ -130,12 +130,8 @@ class KeepAlive(Section):
     """dicom.scp.keep-alive: TCP keep-alive, for peers that vanish without a word."""
 
     idle: Annotated[int, Between(1, 32_767), Allowed("whole seconds, 1 to 32767")] = ours(
-        30, "Silence before the first probe."
+        60, "Silence before TCP asks whether the peer is still there."
     )
-    interval: Annotated[int, Between(1, 32_767), Allowed("whole seconds, 1 to 32767")] = ours(
-        10, "Time between probes."
-    )
-    count: Annotated[int, Between(1, 127), Allowed("1 to 127")] = ours(3, "Unanswered probes until the peer is gone.")
 
 
 class Scp(Section):

@@ -1,0 +1,73 @@
+"""config check, config show."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+
+from ..config import ConfigError, Problem, load
+from .outcome import ExitCode
+from .output import print_json, say
+from .target import FileOption, JsonOption, loaded
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(check)
+    app.command()(show)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Configuration file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say everything that is wrong with a configuration file, and touch nothing. Exit status 2 if anything is."""
+    errors: Iterable[Problem] = ()
+    warnings: Iterable[Problem] = ()
+    try:
+        found = load(file, os.environ)
+        warnings = (*found.warnings, *found.notes)
+        found.require_runnable()
+    except ConfigError as error:
+        errors = error.problems
+        report = error.render()
+    else:
+        report = f"{file}: no problems"
+    if as_json:
+        print_json({"errors": [*map(_as_json, errors)], "warnings": [*map(_as_json, warnings)]})
+    else:
+        for problem in warnings:
+            say(f"warning: {problem.render(str(file))}")
+        say(report)
+    raise typer.Exit(ExitCode.USAGE if errors else ExitCode.OK)
+
+
+def show(file: FileOption = None, as_json: JsonOption = False) -> None:
+    """Print the configuration in force: the file, the environment, and every default."""
+    found = loaded(file)
+    value = found.settings.model_dump(mode="json", by_alias=True)
+    if as_json:
+        print_json(value)
+        return
+    say(f"# {found.source}")
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(value, text)
+    say(text.getvalue().rstrip())
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "line": problem.line,
+        "column": problem.column,
+        **{key: value for key, value in dataclasses.asdict(problem).items() if key != "position"},
+    }
