@@ -1,0 +1,51 @@
+# What a newcomer types. Needs Python 3.11 or newer and make; all else comes from requirements/all.txt into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench lock clean
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTHON ?=                   # the Python to build .venv with; empty: the first that fits
+ARGS ?=                     # handed on, e.g. make test ARGS="tests/unit/dicom -x"
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED)  ## .venv with everything, `clara` on its bin
+
+$(INSTALLED): requirements/all.txt pyproject.toml scripts/install.py scripts/find-python
+	@python=$$(sh scripts/find-python $(PYTHON)) && "$$python" scripts/install.py .venv requirements/all.txt
+	@touch $@ && echo "ready: $(BIN)/clara"
+
+demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, export
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+test: $(INSTALLED)  ## every test
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+check: $(INSTALLED)  ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@echo "format, lint, types and import contracts: good"
+
+format: $(INSTALLED)  ## bring the code into its form
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## how fast, beside other receivers and senders (docs/performance.md)
+	@$(BIN)/python -m bench $(ARGS)
+
+# uv resolves; plain pip installs. No line of the output names where a package is loaded from.
+LOCK := pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+lock: $(INSTALLED)  ## write requirements/ anew (ARGS=--upgrade for newer versions)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv $(LOCK) $(ARGS) --all-extras --group dev --output-file requirements/all.txt > .venv/lock.log
+	@$(BIN)/uv $(LOCK) $(ARGS) --output-file requirements/runtime.txt > .venv/lock.log
+	@git diff --stat -- requirements
+
+clean:  ## remove what these commands made
+	@rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
