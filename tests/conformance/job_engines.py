@@ -33,7 +33,7 @@ PIPELINES: Mapping[str, Pipeline] = {
         Pipeline(
             "fail", "fail", command=python("print('to stdout'); print('to stderr', file=sys.stderr); sys.exit(3)")
         ),
-        Pipeline("long", "long", command=python("(output/'pid').write_text(str(os.getpid())); time.sleep(600)")),
+        Pipeline("long", "long", command=python("(output/'pid').write_text(str(os.getpid())); time.sleep(60)")),
         Pipeline(
             "slow",
             "slow",
@@ -42,7 +42,7 @@ PIPELINES: Mapping[str, Pipeline] = {
             ),
         ),
         Pipeline("missing", "missing", command=("/nonexistent/program", "{input}")),
-        Pipeline("time-out", "time-out", command=python("time.sleep(600)"), timeout=0.3),
+        Pipeline("time-out", "time-out", command=python("time.sleep(60)"), timeout=0.3),
     )
 }
 

@@ -63,6 +63,8 @@ class LocalProcessEngine:
             raise PermanentError(
                 f"pipeline {spec.pipeline_id!r} is not defined: add it under pipelines, or map the AE Title to another"
             )
+        if not pipeline.command:
+            raise PermanentError(f"pipeline {pipeline.name!r} has no command: nothing can be run for it")
         return await asyncio.to_thread(self._create, spec, pipeline)
 
     async def find_job(self, spec: JobSpec) -> JobRef | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -42,6 +43,7 @@ TAKEN, BEGUN, REFUSED = "taken", "begun", "refused"
 POLL = 0.2  # seconds between looks at cancel.json and the clock
 MEMORY_POLL = 0.5  # seconds between measurements
 LOW_SPACE = 1 << 20  # bytes: a run that fails with less on its disk is told so
+MACHINE_IS_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processes, memory, descriptors
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -266,6 +268,7 @@ class Supervisor:
         if any(os.path.exists(self._path(name)) for name in (STARTED, EXIT, CANCEL)):
             return TAKEN
         self._prepare_process()
+        self._logs = [Log(self._path(name), self._run["log_limit"]) for name in (STDOUT, STDERR)]
         self._started_at = time.time()
         me = process(os.getpid())
         assert me is not None
@@ -273,13 +276,17 @@ class Supervisor:
             self._path(STARTED),
             {"pid": me.pid, "start_time": me.start_time, "boot_id": boot_id(), "started_at": self._started_at},
         )
-        self._logs = [Log(self._path(name), self._run["log_limit"]) for name in (STDOUT, STDERR)]
         try:
             self._command = self._spawn()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             reason = _why_not_started(self._run["command"][0], error)
-            self._write_exit(exit_facts(reason=reason, started_at=self._started_at, stopped_at=time.time()))
-            return f"{REFUSED} {reason}"
+            may_work_later = isinstance(error, OSError) and error.errno in MACHINE_IS_SHORT
+            self._write_exit(
+                exit_facts(
+                    interrupted=may_work_later, reason=reason, started_at=self._started_at, stopped_at=time.time()
+                )
+            )
+            return TAKEN if may_work_later else f"{REFUSED} {reason}"
         return BEGUN
 
     def _prepare_process(self) -> None:
@@ -428,12 +435,12 @@ class Supervisor:
                 time.sleep(1)
 
 
-def _why_not_started(command: str, error: OSError) -> str:
+def _why_not_started(command: str, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"command {command!r}: not found, or the interpreter that its first line names is not"
     if isinstance(error, PermissionError):
         return f"command {command!r}: not executable by the adapter's user"
-    return f"command {command!r}: cannot be started: {error.strerror}"
+    return f"command {command!r}: cannot be started: {error.strerror if isinstance(error, OSError) else error}"
 
 
 def exit_in_words(code: int) -> str:
