@@ -1,0 +1,298 @@
+"""Every route over a real database: shapes, pages, actions and their refusals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from dicom_adapter.api import schemas
+from dicom_adapter.api.app import create_app
+from dicom_adapter.api.view import View
+from dicom_adapter.core.model import (
+    Batch,
+    BatchState,
+    DeliveryState,
+    ExportFile,
+    ExportState,
+    ExportTask,
+    FileOutcome,
+    Job,
+    JobState,
+)
+from dicom_adapter.store import associations, batches, export_tasks, jobs
+from dicom_adapter.store.database import Database
+from tests.databases import fresh
+from tests.fakes import AE, CT, EXPLICIT, FakeClock, association
+
+STUDY = "1.2.840.99"
+JSON = {"Content-Type": "application/json"}
+
+
+class FakeLive:
+    """The adapter's live parts, as a test sets them."""
+
+    started_at = 900.0
+
+    def __init__(self, folder: Path) -> None:
+        self.reasons: list[str] = []
+        self.canceled: list[str] = []
+        self.folder = folder
+
+    def scp(self) -> schemas.Scp:
+        return schemas.Scp(
+            port=104, listening=True, open_associations=1, max_associations=2, ae_titles=("LUNG",), counters={}
+        )
+
+    def storage(self) -> schemas.Storage:
+        return schemas.Storage(path="/s", free_bytes=2, reserved_bytes=1, accepting=True, healthy=True)
+
+    def workers(self) -> Sequence[schemas.Worker]:
+        return [schemas.Worker(name="intake", failures=0, reason=None)]
+
+    def open_associations(self) -> Sequence[schemas.Association]:
+        return [
+            schemas.Association(
+                id="zz-open",
+                calling_ae_title="CT1",
+                called_ae_title="LUNG",
+                peer_host="192.0.2.7",
+                peer_port=1,
+                started_at=999.0,
+                instances=3,
+                bytes=10,
+            )
+        ]
+
+    def not_ready(self) -> Sequence[str]:
+        return self.reasons
+
+    def log_files(self, job_id: str) -> Mapping[str, Path]:
+        return {"stdout": self.folder / "stdout.log", "stderr": self.folder / "stderr.log"}
+
+    async def cancel_job(self, job_id: str) -> bool:
+        self.canceled.append(job_id)
+        return len(self.canceled) == 1
+
+    def tries_of(self, pipeline_id: str) -> int:
+        return 3
+
+
+class House:
+    """An API over a database with one study on its way: batch b1, job j1 (failed), export e1 (of job j0)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = fresh(folder)
+        self.live = FakeLive(folder)
+        self.woken = 0
+        self.client = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=create_app(self.view(), ["adapter.example"])),
+            base_url="http://localhost:5000",
+        )
+        _fill(self.database)
+
+    def view(self) -> View:
+        def wake() -> None:
+            self.woken += 1
+
+        return View(self.database, FakeClock(), self.live, wake)
+
+    async def get(self, path: str, status: int = 200, **options: Any) -> Any:
+        answer = await self.client.get(path, **options)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(self, path: str, status: int = 200) -> Any:
+        answer = await self.client.post(path, headers=JSON)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+def _fill(database: Database) -> None:
+    record, instances = association(study=STUDY)
+    with database.write() as connection:
+        associations.add(connection, record, instances, set_aside_until=None)
+        batches.open_batch(connection, Batch("b1", "LUNG", BatchState.COLLECTING, 1000, AE))
+        batches.add_instances(connection, "b1", instances, overwrite=False)
+        batches.close(connection, "b1", 1001)
+        batches.processor_done(connection, "b1", 0, 1002)
+        for job_id in ("j0", "j1"):
+            jobs.add(
+                connection,
+                Job(job_id, f"n-{job_id}", "b1", "p1", "lung_ai", "LUNG", JobState.QUEUED, 1, 1, 0, 1002),
+                None,
+            )
+        jobs.started(connection, "j0", 1003)
+        jobs.succeeded(connection, "j0", 1010, None)
+        jobs.add_quarantined(connection, "j0", {2: ("quarantine/j0/2", "the file is not DICOM")})
+        jobs.failed(connection, "j1", 1011, "attempt 1 failed: exit status 3")
+        task = ExportTask("e1", "j0", "PACS", ExportState.PENDING, 0, 0, 1010)
+        file = ExportFile("e1", 1, "r/1.dcm", CT, "1.2.3", STUDY, EXPLICIT, 5)
+        export_tasks.add(connection, task, [file])
+        outcome = FileOutcome(1, DeliveryState.FAILED, 0xA700, "A700H refused: out of resources")
+        export_tasks.record_outcomes(connection, "e1", [outcome])
+        batches.open_batch(connection, Batch("b2", "LUNG", BatchState.HELD, 1000, AE, held_reason="why"))
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    yield made
+    await made.client.aclose()
+    made.database.close()
+
+
+async def test_health(house: House) -> None:
+    assert await house.get("/health/live") == "Healthy"
+    assert (await house.get("/health/ready"))["status"] == "Healthy"
+    house.live.reasons = ["the SCP does not listen"]
+    answer = await house.get("/health/ready", 503)
+    assert answer == {"status": "Unhealthy", "reasons": ["the SCP does not listen"]}
+
+
+async def test_status(house: House) -> None:
+    answer = await house.get("/api/v1/status")
+    assert answer["ready"] is True
+    assert answer["jobs"] == {"failed": 1, "succeeded": 1}
+    assert answer["batches"] == {"held": 1, "processed": 1}
+    assert answer["exports"] == {"pending": 1}
+
+
+async def test_associations_open_ones_first(house: House) -> None:
+    answer = await house.get("/api/v1/associations")
+    assert [(one["outcome"], one["instances"]) for one in answer["items"]] == [(None, 3), ("released", 2)]
+
+
+async def test_study_with_its_timeline(house: House) -> None:
+    [listed] = (await house.get("/api/v1/studies"))["items"]
+    answer = await house.get(f"/api/v1/studies/{STUDY}")
+    assert listed == {key: value for key, value in answer.items() if key != "timeline"}
+    assert (answer["stage"], answer["calledAeTitles"], answer["instances"]) == ("failed", ["LUNG"], 2)
+    assert answer["waits"] == "job j1: attempt 1 failed: exit status 3 (`clara dicom retry j1`)"
+    assert [(one["kind"], one["duration"]) for one in answer["timeline"]] == [
+        ("association", 1.0),
+        ("batch", 1.0),
+        ("job", 9.0),
+        ("job", 7.0),
+        ("export", None),
+    ]
+
+
+async def test_unknown_study(house: House) -> None:
+    answer = await house.get("/api/v1/studies/1.2", 404)
+    assert answer["title"] == "No such study"
+
+
+async def test_pages(house: House) -> None:
+    first = await house.get("/api/v1/jobs?limit=1")
+    assert [job["id"] for job in first["items"]] == ["j1"]
+    second = await house.get(f"/api/v1/jobs?limit=1&before={first['next']}")
+    assert [job["id"] for job in second["items"]] == ["j0"]
+    third = await house.get(f"/api/v1/jobs?limit=1&before={second['next']}")
+    assert third == {"items": [], "next": None}
+
+
+async def test_filter_by_state(house: House) -> None:
+    assert [one["id"] for one in (await house.get("/api/v1/batches?state=held"))["items"]] == ["b2"]
+
+
+async def test_job_with_what_is_in_quarantine(house: House) -> None:
+    answer = await house.get("/api/v1/jobs/j0")
+    assert (answer["quarantined"], answer["exports"]) == (1, 1)
+    assert answer["quarantinedFiles"] == [{"number": 2, "path": "quarantine/j0/2", "reason": "the file is not DICOM"}]
+
+
+async def test_job_logs_show_the_end_of_long_output(house: House, tmp_path: Path) -> None:
+    (tmp_path / "stdout.log").write_bytes(b"x" * 300_000 + b"end \xff")
+    answer = await house.get("/api/v1/jobs/j0/logs")
+    assert answer["stdout"].endswith("end \N{REPLACEMENT CHARACTER}")
+    assert len(answer["stdout"]) == 256 * 1024
+    assert answer["stderr"] == ""
+
+
+async def test_export_with_the_status_in_words(house: House) -> None:
+    answer = await house.get("/api/v1/exports/e1")
+    assert [(one["status"], one["reason"]) for one in answer["outcomes"]] == [
+        ("A700H", "A700H refused: out of resources")
+    ]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs/x", "/api/v1/jobs/x/logs", "/api/v1/exports/x", "/api/v1/nothing"])
+async def test_what_is_not_there(house: House, path: str) -> None:
+    answer = await house.client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many"])
+async def test_invalid_query(house: House, query: str) -> None:
+    answer = await house.get(f"/api/v1/jobs?{query}", 400)
+    assert "query.limit" in answer["detail"]
+
+
+class TestActions:
+    async def test_retry_job(self, house: House) -> None:
+        assert await house.post("/api/v1/jobs/j1/retry") == {"kind": "job", "id": "j1", "action": "retry"}
+        assert house.woken == 1
+        job = await house.get("/api/v1/jobs/j1")
+        assert (job["state"], job["attempt"], job["attemptsAllowed"]) == ("queued", 2, 4)
+        assert "it is succeeded" in (await house.post("/api/v1/jobs/j0/retry", 409))["detail"]
+
+    async def test_cancel_job(self, house: House) -> None:
+        await house.post("/api/v1/jobs/j1/cancel")
+        await house.post("/api/v1/jobs/j1/cancel", 409)
+        assert house.live.canceled == ["j1", "j1"]
+
+    async def test_export(self, house: House) -> None:
+        await house.post("/api/v1/exports/e1/retry")
+        await house.post("/api/v1/exports/e1/cancel")
+        await house.post("/api/v1/exports/e1/cancel", 409)
+        assert (await house.get("/api/v1/exports/e1"))["state"] == "canceled"
+
+    async def test_release_batch(self, house: House) -> None:
+        await house.post("/api/v1/batches/b2/release")
+        assert (await house.get("/api/v1/batches?state=closed"))["items"][0]["id"] == "b2"
+        await house.post("/api/v1/batches/b2/release", 409)
+
+    async def test_drop_batch(self, house: House) -> None:
+        await house.post("/api/v1/batches/b2/drop")
+        await house.post("/api/v1/batches/b1/drop", 409)
+
+    @pytest.mark.parametrize(
+        "path", ["jobs/x/retry", "exports/x/retry", "exports/x/cancel", "batches/x/release", "batches/x/drop"]
+    )
+    async def test_on_what_is_not_there(self, house: House, path: str) -> None:
+        await house.post(f"/api/v1/{path}", 404)
+
+
+class TestGuard:
+    """A loopback port is no shelter from a browser."""
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("localhost:5000", 200),
+            ("127.0.0.1", 200),
+            ("[::1]:5000", 200),
+            ("ADAPTER.example:5000", 200),
+            ("evil.example", 403),
+            ("localhost.evil.example:5000", 403),
+            ("", 403),
+        ],
+    )
+    async def test_host(self, house: House, host: str, status: int) -> None:
+        answer = await house.client.get("/health/live", headers={"Host": host})
+        assert answer.status_code == status
+
+    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+    async def test_a_form_cannot_act(self, house: House, kind: str) -> None:
+        answer = await house.client.post("/api/v1/jobs/j1/retry", headers={"Content-Type": kind})
+        assert answer.status_code == 415
+        assert (await house.get("/api/v1/jobs/j1"))["state"] == "failed"
+
+    async def test_size(self, house: House) -> None:
+        answer = await house.client.post("/api/v1/jobs/j1/retry", headers=JSON, content=b" " * (1024 * 1024 + 1))
+        assert answer.status_code == 413
