@@ -46,10 +46,7 @@ from .scp.listener import Listener, ListenerSettings
 from .scp.storage import StorageEnvironment
 from .scu.requestor import RequestorSettings
 from .scu.storage import StorageScu
-from .spool.layout import StorageLayout
-from .spool.reaper import Reaper
-from .spool.scanner import Scanner
-from .spool.spool import Durability, Spool
+from .spool import Durability, Spool, StorageLayout
 from .store.database import Database
 
 log = structlog.get_logger("app")
@@ -155,7 +152,7 @@ class Adapter:
             processors.trigger.pull()
 
         self._intake = Intake(
-            Scanner(self._layout),
+            self._spool,
             database,
             snapshot,
             clock,
@@ -173,15 +170,14 @@ class Adapter:
             take_up=self._intake.take_all,
             on_closed=processors.trigger.pull,
         )
-        reaper = Reaper(self._layout)
         housekeeping = Housekeeping(
             database,
             snapshot,
             clock,
             RetentionSettings(storage.retention, storage.history * DAY),
             engines=self._engines,
-            remove_association=reaper.remove_association,
-            remove_results=reaper.remove_results,
+            remove_association=self._spool.remove_association,
+            remove_results=self._spool.remove_results,
         )
         self._supervisor = Supervisor(
             [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]

@@ -1,0 +1,89 @@
+"""The three small files beside an association's instances, as bytes: envelope, index lines and outcome marker.
+
+Why here: writer and scanner must agree on them. Reading is total: what a crash has torn reads as None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dicom_adapter.core.model import AssociationRecord, Instance
+
+_ENVELOPE_FIELDS = ("id", "calling_ae_title", "called_ae_title", "peer_host", "peer_port", "started_at")
+
+
+def envelope(record: AssociationRecord) -> bytes:
+    """association.json: who sent to whom, from where, since when."""
+    return json.dumps({name: getattr(record, name) for name in _ENVELOPE_FIELDS}, indent=1).encode() + b"\n"
+
+
+def read_envelope(data: bytes, association_id: str) -> AssociationRecord | None:
+    """The envelope, or None when `data` is not the whole envelope of this association."""
+    found = _object(data)
+    try:
+        if str(found["id"]) != association_id:
+            return None
+        return AssociationRecord(
+            association_id,
+            str(found["calling_ae_title"]),
+            str(found["called_ae_title"]),
+            str(found["peer_host"]),
+            int(found["peer_port"]),
+            float(found["started_at"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def index_line(instance: Instance) -> bytes:
+    """One line of index.jsonl. An array, as 10,000 of them are read while a person waits."""
+    return (
+        json.dumps(
+            (
+                instance.number,
+                instance.size,
+                instance.received_at,
+                instance.sop_class_uid,
+                instance.sop_instance_uid,
+                instance.study_instance_uid,
+                instance.series_instance_uid,
+                instance.transfer_syntax_uid,
+            )
+        ).encode()
+        + b"\n"
+    )
+
+
+def read_index(data: bytes, association_id: str) -> Iterator[Instance]:
+    """The instances of the whole lines of index.jsonl; a torn one is left out."""
+    for line in data.splitlines():
+        try:
+            number, size, received_at, sop_class, sop_instance, study, series, transfer_syntax = json.loads(line)
+        except (TypeError, ValueError):
+            continue
+        yield Instance(
+            association_id, number, sop_class, sop_instance, study, series, transfer_syntax, size, received_at
+        )
+
+
+def marker(ended_at: float, instances: int) -> bytes:
+    """Content of an outcome marker. Its name is what counts; this says when, and how many files must be there."""
+    return json.dumps({"ended_at": ended_at, "instances": instances}).encode() + b"\n"
+
+
+def read_marker(data: bytes) -> tuple[float, int] | None:
+    found = _object(data)
+    try:
+        return float(found["ended_at"]), int(found["instances"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

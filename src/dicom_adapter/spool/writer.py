@@ -1,0 +1,351 @@
+"""How an instance gets into the spool: write, fsync, rename, fsync the folder; and how an association's outcome does.
+
+Why here: the order of these few system calls *is* the promise of C-STORE-RSP Success (PS3.4 B.2.2), so it is one page.
+An AssociationSpool and its writers belong to the one thread that serves the association.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from dicom_adapter.core.errors import OutOfResources
+from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance
+from dicom_adapter.crash_points import crash_point
+
+from . import records
+from .layout import ENVELOPE, INDEX, checked_id, instance_name, part_name
+from .state import Durability, SpoolState, explain, out_of_resources
+
+log = structlog.get_logger("spool")
+
+_INDEX_BUFFER: Final = 64 << 10  # bytes of lines kept back: some 250 instances whose heads a restart reads again
+_CLOSED: Final = -1  # no descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What the receiver knows of an instance when its last byte is written. `received_at`: seconds since the epoch."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str | None
+    series_instance_uid: str | None
+    transfer_syntax_uid: str
+    received_at: float
+
+
+class SpoolWriter:
+    """One instance in progress (S1). Ends with `commit` or `discard`; both may follow an error, and `discard` both.
+
+    `fd`: the open file, for splice(2); `size`: bytes written so far, those told to `spliced` included.
+    """
+
+    __slots__ = ("_association", "_fs", "_number", "fd", "size")
+
+    def __init__(self, association: AssociationSpool, number: int, fd: int) -> None:
+        self._association = association
+        self._fs = association.state.fs
+        self._number = number
+        self.fd = fd
+        self.size = 0
+
+    def write(self, fragment: bytes | memoryview) -> None:
+        """Append; OutOfResources when the system cannot, and then the instance is gone already."""
+        self._check_open()
+        try:
+            self._fs.write(self.fd, fragment)
+        except OSError as error:
+            self.discard()
+            raise out_of_resources("write to", error) from error
+        self.size += len(fragment)
+
+    def spliced(self, count: int) -> None:
+        """`count` bytes were moved straight into `fd`."""
+        self.size += count
+
+    def commit(self, facts: InstanceFacts) -> Instance:
+        """Make it the association's next instance: durable, under its final name, when this returns (D1).
+
+        OutOfResources: it is not, nothing of it is left, and later attempts start afresh.
+        """
+        self._check_open()
+        try:
+            if self._fs.size(self.fd) != self.size:
+                raise OutOfResources("a file in the spool does not have the bytes that were written to it")
+            crash_point("spool.after_write")
+            return self._association.take(self, self._number, facts)
+        except OSError as error:
+            raise out_of_resources("store an instance in", error) from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave no trace of it."""
+        if self.fd == _CLOSED:
+            return
+        self._fs.close(self.fd)
+        self.fd = _CLOSED
+        self._association.let_go(self, self._number)
+
+    def _check_open(self) -> None:
+        if self.fd == _CLOSED:
+            raise OutOfResources("the instance was given up before, for want of space or a write error")
+
+
+class AssociationSpool:
+    """The instances of one association. Nothing is on disk before the first `create`, nothing remains without a commit.
+
+    `committed`, `bytes`: instances that are durable, and their size.
+    """
+
+    def __init__(self, state: SpoolState, record: AssociationRecord) -> None:
+        self.id = checked_id(record.id)
+        self.state = state
+        self.committed = 0
+        self.bytes = 0
+        self._record = record
+        self._fs = state.fs
+        self._tmp = _CLOSED
+        self._new = _CLOSED
+        self._anchored = False  # new/<assoc> and its envelope are durable
+        self._number = 0
+        self._writer: SpoolWriter | None = None
+        self._uncommitted = ""  # the name in tmp/<assoc> that `let_go` has to remove
+        self._numbers: list[int] = []  # committed, not synced (Durability.ASSOCIATION)
+        self._index = _CLOSED
+        self._index_lines: list[bytes] = []
+        self._index_bytes = 0
+        self._broken: str | None = None
+        self._end: tuple[AssociationOutcome, float] | None = None
+        self._left = False
+        self._closing = threading.Lock()
+        state.live.add(self.id)
+
+    def create(self, file_meta: bytes) -> SpoolWriter:
+        """Begin an instance whose file starts with `file_meta`. OutOfResources when the system cannot."""
+        if self._broken is not None:
+            raise OutOfResources(self._broken)
+        if self._writer is not None:
+            self._writer.discard()
+        number = self._number + 1
+        try:
+            if self._tmp == _CLOSED:
+                self._tmp = self._make_directory(self.state.tmp)
+            fd = self._fs.create(part_name(number), self._tmp)
+        except OSError as error:
+            raise out_of_resources("create a file in", error) from error
+        self._number = number
+        self._uncommitted = part_name(number)
+        self._writer = SpoolWriter(self, number, fd)
+        self._writer.write(file_meta)
+        return self._writer
+
+    def take(self, writer: SpoolWriter, number: int, facts: InstanceFacts) -> Instance:
+        """The commit of `writer`: what is between its last byte and D1. OSError: the system cannot."""
+        durability = self.state.durability
+        if durability is Durability.INSTANCE:
+            self.state.sync(writer.fd)
+        elif durability is Durability.ASSOCIATION:
+            self._fs.start_writeback(writer.fd)
+        crash_point("spool.after_fsync")
+        if self._index == _CLOSED:
+            self._open_folder()
+        name = instance_name(number)
+        self._fs.rename(self._uncommitted, self._tmp, name, self._new)
+        self._uncommitted = ""
+        crash_point("spool.after_rename")
+        if durability is Durability.INSTANCE:
+            self._sync_folder(name)
+        crash_point("spool.after_dir_fsync")
+        instance = Instance(
+            self.id,
+            number,
+            facts.sop_class_uid,
+            facts.sop_instance_uid,
+            facts.study_instance_uid,
+            facts.series_instance_uid,
+            facts.transfer_syntax_uid,
+            writer.size,
+            facts.received_at,
+        )
+        self.committed += 1
+        self.bytes += writer.size
+        if durability is Durability.ASSOCIATION:
+            self._numbers.append(number)
+        self._add_to_index(instance)
+        return instance
+
+    def let_go(self, writer: SpoolWriter, number: int) -> None:
+        """`writer` is closed: remove what it left in tmp/."""
+        if self._writer is writer:
+            self._writer = None
+        if self._uncommitted:
+            self._remove(self._uncommitted, self._tmp)
+            self._uncommitted = ""
+
+    def close(self, outcome: AssociationOutcome, ended_at: float) -> bool:
+        """The association ended: make its outcome durable (D2). False when it committed nothing: no trace is left.
+
+        OutOfResources: the outcome is not durable, so the peer must not be told. `Spool.finish_outcomes` tries again.
+        The first call decides the outcome; another one, from any thread, only helps it along.
+        """
+        with self._closing:
+            if self._end is None:
+                self._end = outcome, ended_at
+                if self._writer is not None:
+                    self._writer.discard()
+            if not self._left:
+                if self.committed:
+                    self._conclude(*self._end)
+                else:
+                    self._remove_traces()
+                self._leave()
+            return self.committed > 0
+
+    def finish(self) -> None:
+        """Try again to write the outcome that `close` could not. OutOfResources: still not."""
+        if self._end is not None:
+            self.close(*self._end)
+
+    # From the association's first commit on
+
+    def _open_folder(self) -> None:
+        """Make new/<assoc> with its envelope and an empty index. May be tried again after a failure half-way."""
+        if self._new == _CLOSED:
+            self._new = self._make_directory(self.state.new)
+        envelope = self._new_file(ENVELOPE, self._tmp)
+        try:
+            self._fs.write(envelope, records.envelope(self._record))
+            if self.state.durability is Durability.INSTANCE:
+                self.state.sync(envelope)
+        finally:
+            self._fs.close(envelope)
+        self._fs.rename(ENVELOPE, self._tmp, ENVELOPE, self._new)
+        self._index = self._fs.open_to_append(INDEX, self._new)
+
+    def _sync_folder(self, name: str) -> None:
+        """Make the name of a committed instance durable, or take it back."""
+        try:
+            self.state.sync(self._new)
+            if not self._anchored:
+                self.state.sync(self.state.new)
+                self._anchored = True
+        except OSError as error:
+            # Entries that the system gave up writing may look clean from now on, and a later fsync of this folder
+            # would call them good: so there is no later one for an instance of this association.
+            self._broken = explain("store more of this association in", error)
+            self._remove(name, self._new)
+            raise
+
+    def _add_to_index(self, instance: Instance) -> None:
+        line = records.index_line(instance)
+        self._index_lines.append(line)
+        self._index_bytes += len(line)
+        if self._index_bytes >= _INDEX_BUFFER:
+            self._flush_index()
+
+    def _flush_index(self) -> None:
+        """Write the lines kept back. The index is a cache: what it lacks is read from the files themselves."""
+        try:
+            self._fs.write(self._index, b"".join(self._index_lines))
+        except OSError as error:
+            log.warning("index of an association not written", association=self.id, reason=explain("write to", error))
+        self._index_lines.clear()
+        self._index_bytes = 0
+
+    # At its end
+
+    def _conclude(self, outcome: AssociationOutcome, ended_at: float) -> None:
+        self._flush_index()
+        crash_point("spool.before_marker")
+        try:
+            if self.state.durability is Durability.ASSOCIATION and outcome is AssociationOutcome.RELEASED:
+                self._sync_instances()
+            self._write_marker(outcome, ended_at)
+        except OSError as error:
+            self.state.unfinished.add(self)
+            raise out_of_resources("write the outcome of an association to", error) from error
+        self.state.unfinished.discard(self)
+        crash_point("spool.after_marker")
+
+    def _write_marker(self, outcome: AssociationOutcome, ended_at: float) -> None:
+        marker = self._new_file(outcome, self._new)
+        try:
+            # Not synced by itself: the marker is its name, and a torn content only loses the exact time.
+            self._fs.write(marker, records.marker(ended_at, self.committed))
+        finally:
+            self._fs.close(marker)
+        if self.state.durability is not Durability.NONE:
+            self.state.sync(self._new)
+            if not self._anchored:
+                self.state.sync(self.state.new)
+
+    def _sync_instances(self) -> None:
+        """Durability.ASSOCIATION: everything that Success was said for, before the release is answered."""
+        try:
+            for number in self._numbers:
+                self._sync_file(instance_name(number))
+            self._sync_file(ENVELOPE)
+        except OSError:
+            # What a failed fsync was to write may be lost, and the next fsync would not say so. So this association
+            # never goes on by itself: it ends as one that we broke, and a person decides.
+            _, ended_at = self._end or (None, 0.0)
+            self._end = AssociationOutcome.INTERRUPTED, ended_at
+            raise
+        self._numbers.clear()
+
+    def _sync_file(self, name: str) -> None:
+        file = self._fs.open_to_read(name, self._new)
+        try:
+            self.state.sync(file)
+        finally:
+            self._fs.close(file)
+
+    def _remove_traces(self) -> None:
+        """Nothing was committed: whatever a failed first commit left goes."""
+        if self._tmp != _CLOSED:
+            self._remove(ENVELOPE, self._tmp)
+        if self._new != _CLOSED:
+            self._remove(ENVELOPE, self._new)
+            self._remove(INDEX, self._new)
+            with suppress(OSError):  # something could not be removed: the next start does
+                self._fs.remove_directory(self.id, self.state.new)
+
+    def _leave(self) -> None:
+        for file in (self._index, self._new, self._tmp):
+            if file != _CLOSED:
+                self._fs.close(file)
+        if self._tmp != _CLOSED:
+            with suppress(OSError):  # something could not be removed: the next start does
+                self._fs.remove_directory(self.id, self.state.tmp)
+        self._index = self._new = self._tmp = _CLOSED
+        self._left = True
+        self.state.live.discard(self.id)
+
+    # Small steps
+
+    def _make_directory(self, parent: int) -> int:
+        with suppress(FileExistsError):  # ours, from an attempt that failed
+            self._fs.make_directory(self.id, parent)
+        return self._fs.open_directory(self.id, parent)
+
+    def _new_file(self, name: str, directory: int) -> int:
+        try:
+            return self._fs.create(name, directory)
+        except FileExistsError:  # ours, from an attempt that failed
+            self._fs.unlink(name, directory)
+            return self._fs.create(name, directory)
+
+    def _remove(self, name: str, directory: int) -> None:
+        """Remove what was never acknowledged. What cannot be removed is legal to stay: nobody was told of it."""
+        try:
+            self._fs.unlink(name, directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("file left in the spool", association=self.id, reason=explain("remove a file from", error))
