@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 
 import structlog
 import uvicorn
@@ -24,7 +24,6 @@ from .config_stores.database import DatabaseConfigStore
 from .config_stores.file import FileConfigStore
 from .core.errors import AdapterError, PermanentError
 from .core.export_policy import WarningPolicy
-from .core.model import Instance
 from .core.results_policy import ResultsCheck
 from .core.snapshot import Pipeline
 from .core.storage_policy import below_watermark
@@ -46,7 +45,7 @@ from .scp.listener import Listener, ListenerSettings
 from .scp.storage import StorageEnvironment
 from .scu.requestor import RequestorSettings
 from .scu.storage import StorageScu
-from .spool import Durability, Spool, StorageLayout
+from .spool import Durability, Spool
 from .store.database import Database
 
 log = structlog.get_logger("app")
@@ -92,14 +91,15 @@ class Adapter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = Clock()
-        self._layout = StorageLayout(settings.storage.temporary.resolve())
-        self._spool = Spool(self._layout.root, Durability(settings.storage.durability))
+        self._spool = Spool(settings.storage.temporary.resolve(), Durability(settings.storage.durability))
+        self._layout = self._spool.layout
         try:
             self._database = Database(self._layout.database)
-            self._spool.adopt_after_crash()
+            adopted = self._spool.adopt_after_crash()
         except BaseException:
             self._spool.close()
             raise
+        log.info("storage taken up", folder=str(self._layout.root), **asdict(adopted))
         self._engines = {"process": LocalProcessEngine(self._layout.jobs, self._pipeline)}
         self._scu = self._make_scu(settings)
         self._make_workers(settings)
@@ -132,10 +132,10 @@ class Adapter:
                 clock,
                 self._layout,
                 engines=self._engines,
-                path_of=self._path_of,
+                path_of=self._spool.instance_path,
                 check=ResultsCheck(settings.results.check),
             ),
-            path_of=self._path_of,
+            path_of=self._spool.instance_path,
             on_exports=exporter.trigger.pull,
         )
         processors = ProcessorRunner(
@@ -143,7 +143,7 @@ class Adapter:
             snapshot,
             clock,
             resolve=registry.resolve,
-            path_of=self._path_of,
+            path_of=self._spool.instance_path,
             on_jobs=self._jobs.trigger.pull,
         )
 
@@ -176,8 +176,8 @@ class Adapter:
             clock,
             RetentionSettings(storage.retention, storage.history * DAY),
             engines=self._engines,
-            remove_association=self._spool.remove_association,
-            remove_results=self._spool.remove_results,
+            spool=self._spool,
+            on_outcomes=self._intake.trigger.pull,
         )
         self._supervisor = Supervisor(
             [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]
@@ -233,7 +233,6 @@ class Adapter:
         self._listener.start()
         live = Live(
             settings=self._settings,
-            layout=self._layout,
             spool=self._spool,
             database=self._database,
             listener=self._listener,
@@ -261,9 +260,6 @@ class Adapter:
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)
-
-    def _path_of(self, instance: Instance) -> Path:
-        return self._layout.instance(instance.association_id, instance.number)
 
     def _below_watermark(self) -> bool:
         usage = shutil.disk_usage(self._layout.root)

@@ -20,7 +20,6 @@ from .core.storage_policy import must_stay_free
 from .manager.job_controller import JobController
 from .manager.supervisor import Supervisor
 from .scp.listener import Listener
-from .spool.layout import StorageLayout
 from .spool.spool import Spool
 from .store import jobs
 from .store.database import Database
@@ -33,7 +32,6 @@ class Live:
     """See the module. Read from any thread. `started_at`: seconds since the epoch."""
 
     settings: Settings
-    layout: StorageLayout
     spool: Spool
     database: Database
     listener: Listener
@@ -55,13 +53,13 @@ class Live:
         )
 
     def storage(self) -> schemas.Storage:
-        usage = shutil.disk_usage(self.layout.root)
+        usage = shutil.disk_usage(self.spool.layout.root)
         storage = self.settings.storage
         reserved = must_stay_free(
             usage.total, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
         )
         return schemas.Storage(
-            path=str(self.layout.root),
+            path=str(self.spool.layout.root),
             free_bytes=usage.free,
             reserved_bytes=reserved,
             accepting=usage.free > reserved,
@@ -95,9 +93,9 @@ class Live:
         if not self.listener.listening:
             reasons.append("the SCP does not listen")
         if not self.spool.healthy:
-            reasons.append("the storage failed to sync a file: check the disk, then restart")
-        if not os.access(self.layout.new, os.W_OK):
-            reasons.append(f"the storage folder {self.layout.root} cannot be written")
+            reasons.append(f"the storage does not work: {self.spool.fault}")
+        if not os.access(self.spool.layout.new, os.W_OK):
+            reasons.append(f"the storage folder {self.spool.layout.root} cannot be written")
         else:
             storage = self.storage()
             if not storage.accepting:

@@ -52,7 +52,7 @@ def configure(level: str = "info", form: str = "text", stream: TextIO | None = N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn.access", "alembic", "httpx2", "httpcore2"):
+    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -6,12 +6,15 @@ Files first, then the row that says so: a crash in between removes what is gone 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from ..clock import Clock
+from ..core.errors import OutOfResources
 from ..core.model import Job, JobRef
 from ..core.ports import JobEngine
 from ..core.retention import removable_at
@@ -33,8 +36,27 @@ class RetentionSettings:
     history: float
 
 
+class Upkeep(Protocol):
+    """The spool, as far as housekeeping needs it."""
+
+    def remove_association(self, association_id: str) -> None: ...
+
+    def remove_results(self, job_id: str) -> None: ...
+
+    def finish_outcomes(self) -> int:
+        """Write the outcomes of associations that ended while the disk was full; answers how many."""
+        ...
+
+    @property
+    def healthy(self) -> bool: ...
+
+    def probe(self) -> None:
+        """Prove that it works; it is healthy again then. Raises OutOfResources."""
+        ...
+
+
 class Housekeeping:
-    """See the module. The callables remove an association's files from the spool, and a job's staged results."""
+    """See the module. `on_outcomes` wakes intake."""
 
     name = "housekeeping"
 
@@ -46,8 +68,8 @@ class Housekeeping:
         settings: RetentionSettings,
         *,
         engines: Mapping[str, JobEngine],
-        remove_association: Callable[[str], None],
-        remove_results: Callable[[str], None],
+        spool: Upkeep,
+        on_outcomes: Callable[[], None],
     ) -> None:
         self.trigger = Trigger()
         self._database = database
@@ -55,10 +77,11 @@ class Housekeeping:
         self._clock = clock
         self._settings = settings
         self._engines = engines
-        self._remove_association = remove_association
-        self._remove_results = remove_results
+        self._spool = spool
+        self._on_outcomes = on_outcomes
 
     async def step(self) -> float | None:
+        await asyncio.to_thread(self._mend_spool)
         for batch_id in await asyncio.to_thread(self._removable):
             await self._remove_work(batch_id)
         await asyncio.to_thread(self._remove_associations)
@@ -67,6 +90,15 @@ class Housekeeping:
 
     async def stop(self) -> None:
         pass
+
+    def _mend_spool(self) -> None:
+        """A disk that failed, or was full, may work again: then the spool does too, without a restart."""
+        if not self._spool.healthy:
+            with contextlib.suppress(OutOfResources):
+                self._spool.probe()
+                log.info("the storage works again")
+        if self._spool.finish_outcomes():
+            self._on_outcomes()
 
     def _removable(self) -> list[str]:
         now = self._clock.now()
@@ -78,7 +110,7 @@ class Housekeeping:
     async def _remove_work(self, batch_id: str) -> None:
         for job in await asyncio.to_thread(self._jobs_of, batch_id):
             await self._remove_job(job)
-            await asyncio.to_thread(self._remove_results, job.id)
+            await asyncio.to_thread(self._spool.remove_results, job.id)
         await asyncio.to_thread(self._mark_removed, batch_id)
 
     async def _remove_job(self, job: Job) -> None:
@@ -104,7 +136,7 @@ class Housekeeping:
             aside = associations.set_aside_due(connection, now)
             worked = associations.without_work(connection)
         for association_id in (*aside, *worked):
-            self._remove_association(association_id)
+            self._spool.remove_association(association_id)
         if aside or worked:
             with self._database.write() as connection:
                 associations.mark_removed(connection, (*aside, *worked), now)
