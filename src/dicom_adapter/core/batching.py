@@ -1,8 +1,8 @@
 """When associations become a batch: a pure machine (`docs/architecture.md`, "Batching").
 
 Timeout 0: each released association is a batch of its own. Timeout T: released associations to one Clara AE Title
-join one batch, which closes when no instance has arrived for T seconds *and* no association to that AE Title that has
-stored instances is still open. The specification is silent about an association that is open at the deadline, and
+join one batch, which closes when no instance has arrived for T seconds *and* no association to that AE Title is still
+open. The specification is silent about an association that is open at the deadline, and
 about an aborted one with a timeout; our two readings (wait for it; never let it join) stand in the conformance
 statement. A closed batch never re-opens: whatever comes later starts a new one.
 """
@@ -36,7 +36,7 @@ class AssociationEnded:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed. `association_open`: an association to this AE Title has stored instances and goes on."""
+    """Time passed. `association_open`: an association to this AE Title goes on."""
 
     now: float
     association_open: bool = False

@@ -21,8 +21,7 @@ log = structlog.get_logger("batcher")
 class Batcher:
     """See the module.
 
-    `is_open(ae_title)`: whether an association to it that has stored instances goes on. `take_up`: intake, run once
-    more before any verdict.
+    `is_open(ae_title)`: whether an association to it goes on. `take_up`: intake, run once more before any verdict.
     """
 
     name = "batcher"
