@@ -124,7 +124,6 @@ def _read(path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unrea
         study_instance_uid=study,
         series_instance_uid=_uid(head, _SERIES),
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        meta_sop_instance_uid=meta.sop_instance_uid,
         size=size,
         same_patient=same_patient,
     )

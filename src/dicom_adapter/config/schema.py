@@ -286,7 +286,7 @@ class PipelineEntry(Section):
     cpu: Annotated[int, Between(1, 1024), Allowed("cores, 1 to 1024")] | None = ours(
         None, "Cores it may use. Default: all."
     )
-    memory: Memory | None = ours(None, "Memory each of its processes may use. Default: no limit.")
+    memory: Memory | None = ours(None, "Memory that all its processes together may use. Default: no limit.")
     concurrency: Annotated[int, Between(1, 1000), Allowed("1 to 1000")] = ours(1, "Jobs of this pipeline at once.")
 
 

@@ -36,7 +36,6 @@ class ResultFacts:
     study_instance_uid: str
     series_instance_uid: str
     transfer_syntax_uid: str
-    meta_sop_instance_uid: str  # what the File Meta Information says
     size: int  # bytes of the whole file
     same_patient: bool | None = None
 
@@ -87,8 +86,6 @@ def _not_of_the_batch(result: ResultFacts, source_uids: Container[str], uses: in
         return "it has the SOP Instance UID of an instance of the batch: a result needs its own"
     if uses > 1:
         return f"{uses} result files have the same SOP Instance UID: which of them is meant cannot be told"
-    if result.meta_sop_instance_uid not in ("", result.sop_instance_uid):
-        return "its File Meta Information names another SOP Instance UID than its data set"
     if not is_valid_uid(result.series_instance_uid):
         return "it has no valid Series Instance UID"
     if result.same_patient is None:

@@ -22,7 +22,6 @@ GOOD = ResultFacts(
     study_instance_uid="1.2.3",
     series_instance_uid="1.2.3.99",
     transfer_syntax_uid="1.2.840.10008.1.2.1",
-    meta_sop_instance_uid="1.2.3.100",
     size=1000,
     same_patient=True,
 )
@@ -30,10 +29,8 @@ GOOD = ResultFacts(
 # what differs from GOOD | part of the reason when strict | part of the reason when off; None: exported
 TABLE = [
     ({}, None, None),
-    ({"meta_sop_instance_uid": ""}, None, None),
     ({"sop_class_uid": "1.2.3.4.5.6"}, None, None),  # a private SOP Class counts as storage
-    ({"sop_instance_uid": SOURCE, "meta_sop_instance_uid": SOURCE}, "SOP Instance UID of an instance", None),
-    ({"meta_sop_instance_uid": "1.2.3.101"}, "File Meta Information names another", None),
+    ({"sop_instance_uid": SOURCE}, "SOP Instance UID of an instance", None),
     ({"same_patient": False}, "patient differs", None),
     ({"same_patient": None}, "study is not in the batch", None),
     ({"same_patient": None, "study_instance_uid": ""}, "study is not in the batch", None),
@@ -65,7 +62,7 @@ def test_an_unreadable_file_is_never_exported(check: ResultsCheck) -> None:
 
 
 def test_results_with_one_sop_instance_uid_are_all_kept_back() -> None:
-    other = replace(GOOD, sop_instance_uid="1.2.3.7", meta_sop_instance_uid="1.2.3.7")
+    other = replace(GOOD, sop_instance_uid="1.2.3.7")
     first, second, third = quarantine_reasons([GOOD, other, GOOD], {SOURCE}, STRICT)
     assert first == third is not None
     assert "2 result files have the same SOP Instance UID" in str(first)
