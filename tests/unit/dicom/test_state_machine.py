@@ -1,4 +1,4 @@
-"""Each cell of PS3.8 Table 9-10 against `tests/tables/state_machine.csv`, a transcription of its own, with empty ones."""
+"""Each cell of PS3.8 Table 9-10 against `tests/tables/state_machine.csv`, a transcription of its own."""
 
 from __future__ import annotations
 
