@@ -28,17 +28,6 @@ _MAX_DEPTH: Final = 8
 
 # VRs that hold neither words nor dates: a number, a tag, a UID. A code string is one of a defined list.
 _SHOWN_VRS: Final = frozenset({"AT", "CS", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UI", "UL", "US", "UV"})
-_MASKED_KEYWORDS: Final = frozenset(
-    {
-        "IssuerOfPatientID",
-        "PatientAge",
-        "PatientSex",
-        "PatientSize",
-        "PatientWeight",
-        "StationName",
-        "StudyID",
-    }
-)
 
 
 def log_command(direction: str, command: CommandSet, **context: object) -> None:
@@ -85,7 +74,6 @@ def _is_harmless(element: DataElement) -> bool:
         element.VR in _SHOWN_VRS
         and element.tag.group != 0x0010  # PS3.6: the patient
         and not element.tag.is_private
-        and element.keyword not in _MASKED_KEYWORDS
     )
 
 

@@ -105,11 +105,11 @@ class _Association:
             self._end(outcome, why)
 
     def _converse(self) -> tuple[AssociationOutcome, str]:
-        connection, contexts = self._connection, self._connection.contexts
+        connection = self._connection
         connection.accept_association(self._answer())
         while (received := connection.receive_command()) is not None:
             context_id, command = received
-            answer = self._services.respond(Request(contexts[context_id], command, connection))
+            answer = self._services.respond(Request(connection.contexts[context_id], command, connection))
             if self._policy.log_dimse_datasets:
                 self._log_message(command, answer)
             if answer is not None:
@@ -124,9 +124,9 @@ class _Association:
     def _log_message(self, command: CommandSet, answer: CommandSet | None) -> None:
         association = self._open.record.id
         log_command("received", command, association=association)
-        stored = self._storage.last_stored
-        if stored is not None and stored.sop_instance_uid == command.affected_sop_instance_uid:
-            path = self._environment.storage.spool.layout.instance(stored.association_id, stored.number)
+        stored, self._storage.stored = self._storage.stored, None
+        if stored is not None:
+            path = self._environment.storage.spool.instance_path(stored)
             log_data_set("received", path, show_phi=self._policy.log_phi, association=association)
         if answer is not None:
             log_command("sent", answer, association=association)

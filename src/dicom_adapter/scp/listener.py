@@ -89,7 +89,7 @@ class Listener:
     @property
     def listening(self) -> bool:
         """Whether new connections are accepted."""
-        return self._accepting is not None and self._accepting.is_alive() and not self._stopping
+        return self._accepting is not None and self._accepting.is_alive()
 
     def open_associations(self) -> list[OpenAssociation]:
         """What is open now, oldest first."""
@@ -116,10 +116,8 @@ class Listener:
     def stop(self, grace: float) -> None:
         """No new connections; open associations may finish within `grace` seconds, then they are aborted.
 
-        Returns when every thread has ended.
+        Returns when every thread has ended. May be called again, to grant less.
         """
-        if self._accepting is None:
-            return
         self._close_door()
         if self._places.open_associations():
             log.info("waiting for open associations", associations=len(self._places), seconds=grace)
@@ -133,9 +131,13 @@ class Listener:
             log.warning("some associations did not end; their instances are taken up at the next start")
 
     def _close_door(self) -> None:
+        accepting, self._accepting = self._accepting, None
+        if accepting is None:
+            return
         os.write(self._wake_writer, b"x")
-        if self._accepting is not None:
-            self._accepting.join()
+        accepting.join()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
         for listening in self._sockets:
             listening.close()
         with self._ended:
@@ -159,8 +161,6 @@ class Listener:
         while True:
             ready = [descriptor for descriptor, _ in poll.poll()]
             if self._wake_reader in ready:
-                os.close(self._wake_reader)
-                os.close(self._wake_writer)
                 return
             for descriptor in ready:
                 try:

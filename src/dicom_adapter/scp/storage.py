@@ -45,7 +45,7 @@ class StorageService:
         self._ae_title = ae_title
         self._environment = environment
         self._spool: AssociationSpool | None = None
-        self.last_stored: Instance | None = None
+        self.stored: Instance | None = None  # the last one
 
     def store(self, request: Request) -> None:
         """One C-STORE-RQ. Returns when the instance is in our custody, or was to be ignored; raises the refusal."""
@@ -83,7 +83,7 @@ class StorageService:
         association.instances += 1
         association.bytes += instance.size
         association.last_activity = instance.received_at
-        self.last_stored = instance
+        self.stored = instance
 
     def _facts(self, head: HeadScanner, transfer_syntax: str) -> InstanceFacts:
         return InstanceFacts(
