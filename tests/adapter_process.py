@@ -1,0 +1,167 @@
+"""A real adapter in a process of its own, over a folder of the test: start, ask, stop, kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from ruamel.yaml import YAML
+
+PATIENCE = 30.0  # seconds for anything to happen: a machine under load is slow, and that is no failure
+Found = TypeVar("Found")
+
+
+def eventually(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
+    """The first true answer of `look`, asked again and again; fails with the last one when there is none in time."""
+    deadline = time.monotonic() + patience
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"did not happen within {patience} s; last: {found!r}"
+        time.sleep(0.05)
+    return found
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody has at this instant."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def configuration(**sections: Any) -> dict[str, Any]:
+    """A configuration for tests: one AE Title LUNG, anyone may call, free ports; `sections` replace keys of it."""
+    base: dict[str, Any] = {
+        "dicom": {
+            "scp": {
+                "port": free_port(),
+                "bind": "127.0.0.1",
+                "ae-titles": [{"ae-title": "LUNG"}],
+                "reject-unknown-sources": False,
+                "max-associations": 5,
+            },
+            "scu": {"destinations": [], "retry-delays": [0.2, 0.4, 0.8]},
+        },
+        "pipeline-mappings": [],
+        "pipelines": [],
+        "storage": {"reserve-space": 0, "watermark-percent": 100},
+        "api": {"port": 0},
+    }
+    return _merged(base, sections)
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    if isinstance(base, dict) and isinstance(changes, Mapping):
+        return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
+    return changes
+
+
+class AdapterProcess:
+    """One storage folder and, between `start` and `stop` or `kill`, the adapter over it."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.storage = folder / "storage"
+        self.log = folder / "adapter.log"
+        self._file = folder / "adapter.yaml"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(exist_ok=True, parents=True)
+        self.configure(config)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration file; in force from the next start."""
+        with self._file.open("w") as file:
+            YAML().dump(_merged(config, {"storage": {"temporary": str(self.storage)}}), file)
+
+    def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
+        """Start it, and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dicom_adapter", "dicom", "start", "--foreground", "-f", str(self._file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
+        if wait:
+            eventually(self._is_ready)
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the adapter ended:\n{self.log.read_text()[-4000:]}"
+        try:
+            return httpx2.get(f"{self.api}/health/ready", timeout=5).status_code == 200
+        except (OSError, httpx2.TransportError, FileNotFoundError, ValueError):
+            return False
+
+    @property
+    def api(self) -> str:
+        """Address of its REST API."""
+        facts = json.loads((self.storage / "run" / "adapter.json").read_text())
+        assert self._process is not None
+        if facts["pid"] != self._process.pid:
+            raise FileNotFoundError("that of the process before")
+        return str(facts["api"])
+
+    @property
+    def port(self) -> int:
+        """Port of its SCP."""
+        return int(self.get("/api/v1/status")["scp"]["port"])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def get(self, path: str) -> Any:
+        answer = httpx2.get(f"{self.api}{path}", timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        """All of /api/v1/<kind>, newest first."""
+        found: list[dict[str, Any]] = self.get(f"/api/v1/{kind}?limit=1000")["items"]
+        return found
+
+    def post(self, path: str) -> int:
+        headers = {"Content-Type": "application/json"}
+        return httpx2.post(f"{self.api}{path}", headers=headers, timeout=PATIENCE).status_code
+
+    def wait_for(self, kind: str, *states: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until that many of a kind are in these states, and answer with them."""
+        return eventually(
+            lambda: found if len(found := [one for one in self.items(kind) if one["state"] in states]) >= count else []
+        )
+
+    def stop(self) -> int:
+        """SIGTERM; answers with the exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def wait(self) -> int:
+        """Wait until it ends by itself (a crash point)."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def close(self) -> None:
+        if self.running:
+            self.kill()
