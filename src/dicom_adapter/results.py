@@ -35,7 +35,7 @@ MAX_VALUE = 4096  # bytes of an element that is read
 
 _CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
 _PATIENT_ID, _STUDY, _SERIES = 0x00100020, 0x0020000D, 0x0020000E
-_WANTED = [_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES]
+_WANTED = frozenset({_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +170,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _behind_head(tag: int, _vr: str | None, length: int) -> bool:
-    if tag in _WANTED and length > MAX_VALUE:
+    number = int(tag)  # pydicom's own comparisons of tags take most of the time otherwise
+    if length > MAX_VALUE and number in _WANTED:
         raise ValueError("a value of the head is too long")
-    return tag > _SERIES  # tags ascend: PS3.5 7.1
+    return number > _SERIES  # tags ascend: PS3.5 7.1
 
 
 def _inflated(file: BinaryIO) -> BinaryIO:
