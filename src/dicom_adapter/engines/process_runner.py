@@ -410,7 +410,7 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(self._wait_status)
         reason = ended_for
         if ended_for is None and code != 0:
-            reason = exit_in_words(code) + self._disk_in_words()
+            reason = exit_in_words(code) + disk_in_words(self.folder)
         return exit_facts(
             healthy=reason is None,
             interrupted=self._asked_to_end and ended_for is not None,
@@ -418,10 +418,6 @@ class Supervisor:
             started_at=self._started_at,
             stopped_at=time.time(),
         )
-
-    def _disk_in_words(self) -> str:
-        disk = os.statvfs(self.folder)
-        return "; the disk of the storage folder is full" if disk.f_bavail * disk.f_frsize < LOW_SPACE else ""
 
     def _write_exit(self, facts: Facts) -> None:
         while True:  # with the disk full, until it is not: without this file the run would count as interrupted
@@ -453,6 +449,12 @@ def exit_in_words(code: int) -> str:
         name = "no name"
     hint = "; the kernel does this when the machine's memory runs out" if -code == signal.SIGKILL else ""
     return f"the command was ended by signal {-code} ({name}){hint}"
+
+
+def disk_in_words(folder: str) -> str:
+    """What to add to a failure's reason when the disk may be the cause, else ""."""
+    disk = os.statvfs(folder)
+    return "; the disk of the storage folder is full" if disk.f_bavail * disk.f_frsize < LOW_SPACE else ""
 
 
 def bytes_in_words(count: int) -> str:
