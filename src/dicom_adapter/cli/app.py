@@ -67,9 +67,9 @@ def _dicom() -> typer.Typer:
     return group
 
 
-clara = _program()
-clara.add_typer(_dicom(), name="dicom")
+clara_program = _program()
+clara_program.add_typer(_dicom(), name="dicom")
 
-dicom_adapter = _program()
-_register(dicom_adapter)
-dicom_adapter.add_typer(_dicom(), name="dicom", hidden=True)  # Clara's words, for those who know them
+dicom_adapter_program = _program()
+_register(dicom_adapter_program)
+dicom_adapter_program.add_typer(_dicom(), name="dicom", hidden=True)  # Clara's words, for those who know them

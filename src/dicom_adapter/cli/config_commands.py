@@ -31,9 +31,10 @@ def check(
     """Say everything that is wrong with a configuration file, and touch nothing. Exit status 2 if anything is."""
     errors: Iterable[Problem] = ()
     warnings: Iterable[Problem] = ()
+    notes: Iterable[Problem] = ()
     try:
         found = load(file, os.environ)
-        warnings = (*found.warnings, *found.notes)
+        warnings, notes = found.warnings, found.notes
         found.require_runnable()
     except ConfigError as error:
         errors = error.problems
@@ -41,10 +42,13 @@ def check(
     else:
         report = f"{file}: no problems"
     if as_json:
-        print_json({"errors": [*map(_as_json, errors)], "warnings": [*map(_as_json, warnings)]})
+        every = {"errors": errors, "warnings": warnings, "notes": notes}
+        print_json({name: [_as_json(problem) for problem in problems] for name, problems in every.items()})
     else:
         for problem in warnings:
             say(f"warning: {problem.render(str(file))}")
+        for problem in notes:
+            say(f"note: {problem.render(str(file))}")
         say(report)
     raise typer.Exit(ExitCode.USAGE if errors else ExitCode.OK)
 

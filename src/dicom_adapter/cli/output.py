@@ -112,4 +112,4 @@ def size(count: int) -> str:
 
 def counts(by_state: Iterable[tuple[str, int]]) -> str:
     """Counts by state in one line."""
-    return ", ".join(f"{count} {state}" for state, count in by_state if count) or "none"
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in by_state if count) or "none"

@@ -53,7 +53,8 @@ def _print_status(found: schemas.Status) -> None:
         (
             "SCP",
             f"port {scp.port}, {'listening' if scp.listening else 'not listening'}, "
-            f"{scp.open_associations} of {scp.max_associations} associations, AE Titles {', '.join(scp.ae_titles) or 'none'}",
+            f"{scp.open_associations} of {scp.max_associations} associations, "
+            f"AE Titles {', '.join(scp.ae_titles) or 'none'}",
         ),
         ("since then", counts(scp.counters.items())),
         ("storage", f"{storage.path}: {size(storage.free_bytes)} free, {room}"),

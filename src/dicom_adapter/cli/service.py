@@ -1,7 +1,7 @@
 """Starting and stopping an adapter in the background, and knowing whether it became ready.
 
-Why a new session and not a double fork: the adapter is a fresh interpreter, so nothing of this process (threads, sockets,
-terminal) is in it, and its first parent can tell why it ended.
+Why a new session and not a double fork: the adapter is a fresh interpreter, so nothing of this process (threads,
+sockets, terminal) is in it, and its first parent can tell why it ended.
 """
 
 from __future__ import annotations

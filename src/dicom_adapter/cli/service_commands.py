@@ -109,8 +109,10 @@ def _configuration(file: Path | None) -> Path:
 
 def _runnable(path: Path) -> Settings:
     found: Loaded = loaded(path)
-    for problem in (*found.warnings, *found.notes):
-        warn(problem.render(found.source))
+    for problem in found.warnings:
+        warn(f"warning: {problem.render(found.source)}")
+    for problem in found.notes:
+        warn(f"note: {problem.render(found.source)}")
     try:
         return found.require_runnable()
     except ConfigError as error:

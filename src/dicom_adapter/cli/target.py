@@ -46,10 +46,13 @@ def client(file: Path | None, api: str | None) -> Client:
         return Client(api if "://" in api else f"http://{api}")
     settings = loaded(file).settings
     running = run_file.running(settings.storage.temporary)
-    return Client(running.api if running else api_url(settings))
+    return Client(running.api if running else _api_url(settings))
 
 
-def api_url(settings: Settings) -> str:
-    """Where the API of these settings answers."""
+def _api_url(settings: Settings) -> str:
+    """Where the API of these settings answers. Raises CliError where only a running adapter could tell."""
     host = settings.api.host
+    if settings.api.port == 0:
+        message = "the adapter is not running. Start it with `clara dicom start`."
+        raise CliError(ExitCode.NOT_RUNNING, message)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.api.port}"
