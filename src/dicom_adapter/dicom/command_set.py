@@ -19,6 +19,7 @@ from dicom_adapter.dicom.pdu_decoder import text
 
 MAX_LENGTH = 64 * 1024  # bytes; the longest that the standard's own elements make is far below 2 KiB
 NO_DATA_SET = 0x0101  # Command Data Set Type, PS3.7 Annex E.1
+DATA_SET = 0x0001  # any other value would do; every peer we recorded sends this one
 RESPONSE_BIT = 0x8000  # of the Command Field
 
 
@@ -148,7 +149,7 @@ def encode(command: CommandSet) -> bytes:
     for number, name in _US_FIELDS.items():
         value = getattr(command, name)
         if number == Element.COMMAND_DATA_SET_TYPE:
-            value = 0x0000 if value else NO_DATA_SET
+            value = DATA_SET if value else NO_DATA_SET
         if value is not None:
             elements[number] = _US.pack(value)
     for number, name in _UID_FIELDS.items():

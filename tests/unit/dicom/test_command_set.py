@@ -28,7 +28,7 @@ STORE_ELEMENTS = (
     + element(0x0100, b"\x01\x00")
     + element(0x0110, b"\x07\x00")
     + element(0x0700, b"\x00\x00")
-    + element(0x0800, b"\x00\x00")
+    + element(0x0800, b"\x01\x00")
     + element(0x1000, b"1.2.3\0")
 )
 STORE_BYTES = element(0x0000, struct.pack("<I", len(STORE_ELEMENTS))) + STORE_ELEMENTS
