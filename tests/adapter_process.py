@@ -78,7 +78,7 @@ class AdapterProcess:
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write the configuration file; in force from the next start."""
         with self._file.open("w") as file:
-            YAML().dump(_merged(config, {"storage": {"temporary": str(self.storage)}}), file)
+            YAML().dump(_merged({"storage": {"temporary": str(self.storage)}}, config), file)
 
     def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
         """Start it, and wait until it is ready."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
+from dicom_adapter.cli.outcome import ExitCode
 from tests.adapter_process import AdapterProcess, configuration, eventually, free_port
 
 COPY = """
@@ -150,7 +152,8 @@ source, target = map(pathlib.Path, sys.argv[1:])
 first = sorted(source.glob("*.dcm"))[0]
 shutil.copy(first, target / "same.dcm")
 (target / "report.txt").write_text("no DICOM")
-for name, change in (("patient", {"PatientID": "SOMEBODY ELSE"}), ("study", {"StudyInstanceUID": "1.2.3"}), ("good", {})):
+changes = {"patient": {"PatientID": "SOMEBODY ELSE"}, "study": {"StudyInstanceUID": "1.2.3"}, "good": {}}
+for name, change in changes.items():
     dataset = pydicom.dcmread(first)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     for key, value in change.items():
@@ -273,7 +276,7 @@ def test_finished_work_leaves_the_disk(tmp_path: Path, pacs: Pacs, pacs_port: in
     try:
         send(adapter.port, ct_series(2))
         adapter.wait_for("exports", "succeeded")
-        eventually(lambda: not [path for path in adapter.storage.rglob("*.dcm")])
+        eventually(lambda: not list(adapter.storage.rglob("*.dcm")))
         assert len(adapter.items("jobs")) == 1  # the facts stay
         assert not list((adapter.storage / "jobs").iterdir())
     finally:
@@ -291,7 +294,7 @@ def test_sigterm_drains(tmp_path: Path, pacs_port: int) -> None:
         first, second = ct_series(2)
         assert association.send_c_store(first).Status == 0
         os.kill(adapter.pid, signal.SIGTERM)
-        eventually(lambda: not entity.associate("127.0.0.1", port, ae_title="LUNG").is_established)
+        eventually(lambda: _refuses_connections(port))
         assert association.send_c_store(second).Status == 0
         association.release()
         assert adapter.wait() == 0
@@ -303,15 +306,21 @@ def test_sigterm_drains(tmp_path: Path, pacs_port: int) -> None:
         adapter.close()
 
 
+def _refuses_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_two_adapters_on_one_storage_folder(tmp_path: Path, pacs_port: int) -> None:
     adapter = house(tmp_path, pacs_port, process(COPY)).start()
-    other = AdapterProcess(tmp_path / "other", configuration())
-    other.storage = adapter.storage
-    other.configure(configuration())
+    other = house(tmp_path / "other", pacs_port, process(COPY), storage={"temporary": str(adapter.storage)})
     try:
         other.start(wait=False)
-        assert other.wait() == 1
-        assert f"in use by the adapter with process id {adapter.pid}" in other.log.read_text()
+        assert other.wait() == ExitCode.ALREADY_RUNNING
+        assert f"already running (process {adapter.pid}" in other.log.read_text()
         assert adapter.get("/health/ready")["status"] == "Healthy"
     finally:
         adapter.close()
@@ -322,7 +331,7 @@ def test_a_taken_port_is_told_in_words(tmp_path: Path, pacs_port: int) -> None:
     adapter = house(tmp_path, pacs_port, process(COPY), dicom={"scp": {"port": pacs_port}})
     try:
         adapter.start(wait=False)
-        assert adapter.wait() == 1
+        assert adapter.wait() == ExitCode.FAILED
         assert str(pacs_port) in adapter.log.read_text().splitlines()[-1]
         assert "Traceback" not in adapter.log.read_text()
     finally:
