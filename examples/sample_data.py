@@ -1,4 +1,4 @@
-"""Realistic DICOM input for the demo, the tests and the bench, made from real images that packages on PyPI ship.
+"""Realistic DICOM input for the demo and the tests, made from a real image that a package ships.
 
 Nobody ships a full-size multi-slice CT, so a head is rebuilt from one real, de-identified 512 x 512 slice of
 `pydicom-data`: the slice keeps its header and its tissue, and is bent over an ellipsoid up to the vertex, so that a
@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,9 +18,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 _HEAD_CENTRE = (130.0, 127.5)  # of the head in that slice, in millimetres from its first corner: across, down
 _BONE = 300  # Hounsfield units
@@ -34,11 +31,6 @@ _AIR = -1024
 def pydicom_data_folder() -> Path:
     """Where the package `pydicom-data` keeps its files."""
     return Path(data_store.__file__).parent / "data"
-
-
-def pydicom_test_files_folder() -> Path:
-    """Where the package `pydicom` keeps its own."""
-    return Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def uid_for(*words: object) -> str:
@@ -66,7 +58,7 @@ def ct_datasets(*, slices: int, rows: int = 512, seed: str = "demo") -> Iterator
     spacing = round(_SCAN_HEIGHT / slices, 3)
     left, top, height = (float(value) for value in source.ImagePositionPatient)
     for index in range(slices):
-        dataset = _new_instance(source, CTImageStorage, seed, index)
+        dataset = _new_instance(source, seed, index)
         hounsfield = _head_at(tissue, millimetres, rows, above=index * spacing)
         position = [left, top, round(height + index * spacing, 3)]
         dataset.PixelSpacing = [round(millimetres / rows, 6)] * 2
@@ -78,42 +70,8 @@ def ct_datasets(*, slices: int, rows: int = 512, seed: str = "demo") -> Iterator
         dataset.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
         dataset.DerivationDescription = "Head rebuilt from one slice"
         dataset.SeriesDescription = "Head, plain, rebuilt"
-        _set_pixels(dataset, hounsfield - int(source.RescaleIntercept), bits_stored=14)
+        _set_pixels(dataset, hounsfield - int(source.RescaleIntercept))
         yield dataset
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedInstance:
-    """A data set as it travels: Explicit VR Little Endian, no File Meta Information."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    data_set: bytes
-
-
-def encoded_ct(count: int, *, rows: int = 512, seed: str = "bench") -> Iterator[EncodedInstance]:
-    """`count` CT instances of `rows` x `rows` pixels: 512 KiB of pixels each by default."""
-    dataset = next(iter(ct_datasets(slices=1, rows=rows, seed=seed)))
-    yield from _encoded_copies(dataset, count, seed)
-
-
-def encoded_mr(count: int, *, rows: int = 128, seed: str = "bench") -> Iterator[EncodedInstance]:
-    """`count` MR instances of `rows` x `rows` pixels: 32 KiB of pixels each by default."""
-    source = pydicom.dcmread(pydicom_test_files_folder() / "MR_small.dcm")
-    dataset = _new_instance(source, MRImageStorage, seed, 0)
-    dataset.PixelSpacing = [float(source.PixelSpacing[0]) * source.Rows / rows] * 2
-    _set_pixels(dataset, _resample(source.pixel_array.astype(np.float32), rows), bits_stored=16)
-    yield from _encoded_copies(dataset, count, seed)
-
-
-def _encoded_copies(dataset: FileDataset, count: int, seed: str) -> Iterator[EncodedInstance]:
-    for index in range(count):
-        dataset.SOPInstanceUID = uid_for(seed, dataset.Modality, index)
-        dataset.InstanceNumber = index + 1
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, False
-        write_dataset(buffer, dataset)
-        yield EncodedInstance(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), buffer.getvalue())
 
 
 @cache
@@ -187,17 +145,17 @@ def _bilinear(image: NDArray[np.float32], y: NDArray[np.floating], x: NDArray[np
     return result
 
 
-def _new_instance(source: FileDataset, sop_class_uid: str, seed: str, index: int) -> FileDataset:
+def _new_instance(source: FileDataset, seed: str, index: int) -> FileDataset:
     """A copy of a real header with an invented patient and UIDs of our own; retired group lengths left out."""
     dataset = FileDataset("", Dataset(), preamble=b"\0" * 128, file_meta=FileMetaDataset())
     for element in source:
         if element.tag.element != 0 and element.tag != 0x7FE00010:
             dataset.add(deepcopy(element))
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = sop_class_uid
-    dataset.SOPInstanceUID = uid_for(seed, dataset.Modality, index)
-    dataset.StudyInstanceUID = uid_for(seed, dataset.Modality, "study")
-    dataset.SeriesInstanceUID = uid_for(seed, dataset.Modality, "series")
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = uid_for(seed, "instance", index)
+    dataset.StudyInstanceUID = uid_for(seed, "study")
+    dataset.SeriesInstanceUID = uid_for(seed, "series")
     dataset.InstanceNumber = index + 1
     dataset.PatientName = "Sample^Patient"
     dataset.PatientID = "SAMPLE-1"
@@ -215,11 +173,11 @@ def _new_instance(source: FileDataset, sop_class_uid: str, seed: str, index: int
     return dataset
 
 
-def _set_pixels(dataset: FileDataset, stored: NDArray[np.float32], *, bits_stored: int) -> None:
-    """Signed 16-bit pixels, as both source images have them."""
+def _set_pixels(dataset: FileDataset, stored: NDArray[np.float32]) -> None:
+    """Signed 14-bit pixels, as the source has them."""
     pixels = np.rint(stored).astype("<i2")
     dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits_stored, bits_stored - 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 14, 13
     dataset.PixelRepresentation = 1
     dataset.PixelData = pixels.tobytes()
     dataset["PixelData"].VR = "OW"

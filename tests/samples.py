@@ -28,23 +28,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from examples.sample_data import (
-    EncodedInstance,
-    ct_datasets,
-    ct_series,
-    encoded_ct,
-    encoded_mr,
-    pydicom_data_folder,
-    pydicom_test_files_folder,
-    uid_for,
-)
+from examples.sample_data import ct_datasets, ct_series, pydicom_data_folder, uid_for
 
 __all__ = [
-    "EncodedInstance",
     "ct_datasets",
     "ct_series",
-    "encoded_ct",
-    "encoded_mr",
     "pydicom_file",
     "pydicom_files",
     "transcoded",
@@ -52,9 +40,12 @@ __all__ = [
 ]
 
 
+FOLDERS = (Path(pydicom.__file__).parent / "data" / "test_files", pydicom_data_folder())
+
+
 def pydicom_file(name: str) -> Path:
     """The file of that name among those that pydicom and pydicom-data ship, e.g. "CT_small.dcm"."""
-    for folder in (pydicom_test_files_folder(), pydicom_data_folder()):
+    for folder in FOLDERS:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"neither pydicom nor pydicom-data ships {name}")
@@ -71,7 +62,7 @@ def pydicom_files(modality: str | None = None, transfer_syntax_uid: str | None =
 
 @cache
 def _catalogue() -> dict[Path, tuple[str, str]]:
-    return dict(_sendable(pydicom_test_files_folder())) | dict(_sendable(pydicom_data_folder()))
+    return {path: facts for folder in FOLDERS for path, facts in _sendable(folder)}
 
 
 def _sendable(folder: Path) -> Iterator[tuple[Path, tuple[str, str]]]:
