@@ -272,11 +272,13 @@ class _Folder:
             self._fs.close(file)
         if scanner.error is not None:
             raise _Unreadable(scanner.error)
+        if not (scanner.sop_class_uid and scanner.sop_instance_uid):  # no such object was ever accepted
+            raise _Unreadable("its data set has no SOP Class UID or no SOP Instance UID")
         return Instance(
             self.id,
             number,
-            scanner.sop_class_uid or meta.sop_class_uid,
-            scanner.sop_instance_uid or meta.sop_instance_uid,
+            scanner.sop_class_uid,
+            scanner.sop_instance_uid,
             scanner.study_instance_uid or None,
             scanner.series_instance_uid or None,
             meta.transfer_syntax_uid,
