@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import shutil
 import signal
 import socket
@@ -15,7 +13,7 @@ from dataclasses import asdict
 import structlog
 import uvicorn
 
-from . import __version__, logs
+from . import __version__, logs, run_file
 from .api.app import create_app
 from .api.view import View
 from .clock import Clock
@@ -274,14 +272,11 @@ class Adapter:
     @contextlib.contextmanager
     def _run_file(self, api_port: int) -> Iterator[None]:
         """Where `clara dicom stop` and others find us."""
-        facts = {"pid": os.getpid(), "api": f"http://{_in_url(self._settings.api.host)}:{api_port}"}
-        part = self._layout.pid_file.with_suffix(".part")
-        part.write_text(json.dumps(facts))
-        part.rename(self._layout.pid_file)
+        run_file.write(self._layout.root, f"http://{_in_url(self._settings.api.host)}:{api_port}")
         try:
             yield
         finally:
-            self._layout.pid_file.unlink(missing_ok=True)
+            run_file.remove(self._layout.root)
 
 
 class _ApiServer:

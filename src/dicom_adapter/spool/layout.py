@@ -73,10 +73,6 @@ class StorageLayout:
         return self.root / "run"
 
     @property
-    def pid_file(self) -> Path:
-        return self.run / "adapter.json"
-
-    @property
     def jobs(self) -> Path:
         return self.root / "jobs"
 
