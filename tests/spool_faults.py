@@ -123,6 +123,7 @@ class PowerCutFileSystem(FileSystem):
         super().__init__()
         self._graveyard = graveyard
         self._paths: dict[int, Path] = {}
+        self._open: set[int] = set()
         self._dirty: set[int] = set()  # inodes
         self._entries: list[tuple[frozenset[Path], Callable[[], None]]] = []  # (directories, undo), in order
         self._buried = 0
@@ -142,13 +143,19 @@ class PowerCutFileSystem(FileSystem):
         file = super().create(name, directory)
         path = self._paths[directory] / name
         self._entries.append((frozenset({path.parent}), path.unlink))
-        return file
+        return self._keep(file)
 
     def open_to_append(self, name: str, directory: int) -> int:
         path = self._paths[directory] / name
         if not path.exists():
             self._entries.append((frozenset({path.parent}), lambda: path.unlink(missing_ok=True)))
-        return super().open_to_append(name, directory)
+        return self._keep(super().open_to_append(name, directory))
+
+    def open_to_read(self, name: str, directory: int) -> int:
+        return self._keep(super().open_to_read(name, directory))
+
+    def open_lock(self, name: str, directory: int) -> int:
+        return self._keep(super().open_lock(name, directory))
 
     def write(self, file: int, data: bytes | memoryview) -> None:
         self._dirty.add(os.fstat(file).st_ino)
@@ -183,11 +190,12 @@ class PowerCutFileSystem(FileSystem):
 
     def close(self, file: int) -> None:
         self._paths.pop(file, None)
+        self._open.discard(file)
         super().close(file)
 
     def cut(self, root: Path, chance: random.Random) -> None:
         """Power fails: take back every entry after some point, and some of each file that was not synced."""
-        for file in list(self._paths):
+        for file in list(self._open):
             self.close(file)
         lost = self._entries[chance.randint(0, len(self._entries)) :]
         for _, undo in reversed(lost):
@@ -200,6 +208,10 @@ class PowerCutFileSystem(FileSystem):
 
     def _note(self, file: int, path: Path) -> int:
         self._paths[file] = path
+        return self._keep(file)
+
+    def _keep(self, file: int) -> int:
+        self._open.add(file)
         return file
 
 
