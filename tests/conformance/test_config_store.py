@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine
 
 from dicom_adapter.config import Settings
 from dicom_adapter.config.resources import (
+    ClaraAeTitle,
     InvalidResourceError,
     Kind,
     as_json,
@@ -207,10 +208,19 @@ INVALID = [
     (Kind.DESTINATION, {"name": "a", "aeTitle": "A", "hostIp": "h", "port": 0}, "port"),
     (Kind.DESTINATION, {"name": "a", "aeTitle": "A", "hostIp": "h", "port": "104"}, "port"),
     (Kind.DESTINATION, {"name": "a", "aeTitle": "A", "hostIp": "h", "port": True}, "port"),
+    (Kind.CLARA_AE_TITLE, {"name": "a", "aeTitle": "A"}, "pipelineId"),
     (Kind.CLARA_AE_TITLE, {"name": "a", "aeTitle": "A", "timeout": -1}, "timeout"),
     (Kind.CLARA_AE_TITLE, {"name": "a\0", "aeTitle": "A"}, "name"),
     (Kind.CLARA_AE_TITLE, {"name": "a", "aeTitle": "A", "ignoredSopClasses": ["x"]}, "ignoredSopClasses"),
 ]
+
+
+def test_the_later_generation_names_its_pipelines_in_settings(database: DatabaseConfigStore) -> None:
+    body = {"name": "a", "aeTitle": "A", "processorSettings": {"pipeline-lung": "7b9c", "timeout": 5}}
+    created = asyncio.run(database.create(Kind.CLARA_AE_TITLE, body))
+    assert isinstance(created, ClaraAeTitle)
+    assert created.spec.pipeline_ids == ("7b9c",)
+    assert created.spec.processor_settings["timeout"] == "5"
 
 
 @pytest.mark.parametrize(("kind", "body", "field"), INVALID)

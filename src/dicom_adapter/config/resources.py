@@ -29,6 +29,7 @@ _Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 _Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._ -]*[A-Za-z0-9])?$")]
 _Text = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+JOB_PROCESSORS = frozenset({DEFAULT_PROCESSOR, "job"})  # names of the processor that makes jobs
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]+")
 
 
@@ -65,7 +66,7 @@ class ClaraAeTitleSpec(_Model):
     overwrite_same_instance: Annotated[bool, Field(strict=True)] = False
     ignored_sop_classes: tuple[_Uid, ...] = ()
     processors: tuple[_Text, ...] = (DEFAULT_PROCESSOR,)
-    processor_settings: Mapping[_Text, str] = {}
+    processor_settings: Mapping[_Text, Annotated[str, Field(coerce_numbers_to_str=True)]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -175,13 +176,16 @@ class Resources:
 def parse_spec(kind: Kind, body: Mapping[str, object]) -> Spec:
     """Check the fields of a resource as the REST API takes them. Raises InvalidResourceError."""
     try:
-        return _SPECS[kind].model_validate(dict(body))
+        spec = _SPECS[kind].model_validate(dict(body))
     except ValidationError as error:
         wrong = (
             f"{'.'.join(str(part) for part in item['loc']) or kind}: {item['msg']}"
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         )
         raise InvalidResourceError("; ".join(wrong)) from None
+    if isinstance(spec, ClaraAeTitleSpec) and not (spec.pipeline_ids or JOB_PROCESSORS.isdisjoint(spec.processors)):
+        raise InvalidResourceError("pipelineId: required, as the batches of this AE Title become jobs")
+    return spec
 
 
 def build(spec: Spec, metadata: Metadata) -> Resource:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from ..core.snapshot import DEFAULT_PROCESSOR
 from .document import Path
 from .problems import quote
+from .resources import JOB_PROCESSORS
 from .schema import AeTitleEntry, Settings
 
-JOB_PROCESSORS = frozenset({DEFAULT_PROCESSOR, "job"})
 SPECIFIED_MAX_ASSOCIATIONS = 5  # 12.1.3.3: "Min: 1, Max: 5"
 
 
