@@ -54,12 +54,14 @@ def configuration(**sections: Any) -> dict[str, Any]:
         "storage": {"reserve-space": 0, "watermark-percent": 100},
         "api": {"port": 0},
     }
-    return _merged(base, sections)
+    config: dict[str, Any] = merged(base, sections)
+    return config
 
 
-def _merged(base: Any, changes: Any) -> Any:
+def merged(base: Any, changes: Any) -> Any:
+    """`base` with the keys of `changes` replaced, in depth; lists are replaced whole."""
     if isinstance(base, dict) and isinstance(changes, Mapping):
-        return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
+        return {**base, **{key: merged(base.get(key), value) for key, value in changes.items()}}
     return changes
 
 
@@ -78,7 +80,7 @@ class AdapterProcess:
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write the configuration file; in force from the next start."""
         with self._file.open("w") as file:
-            YAML().dump(_merged({"storage": {"temporary": str(self.storage)}}, config), file)
+            YAML().dump(merged({"storage": {"temporary": str(self.storage)}}, config), file)
 
     def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
         """Start it, and wait until it is ready."""

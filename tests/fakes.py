@@ -128,6 +128,9 @@ class FakeEngine:
     def result_files(self, ref: JobRef) -> list[Path]:
         return []
 
+    def irregular_results(self, ref: JobRef) -> list[Path]:
+        return []
+
     def output_folder(self, ref: JobRef) -> Path:
         return Path()
 

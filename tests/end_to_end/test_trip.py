@@ -21,7 +21,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 from dicom_adapter.cli.outcome import ExitCode
-from tests.adapter_process import AdapterProcess, configuration, eventually, free_port
+from tests.adapter_process import AdapterProcess, configuration, eventually, free_port, merged
 
 COPY = """
 import json, pathlib, sys, pydicom
@@ -49,7 +49,8 @@ class Pacs:
         entity = AE("ARCHIVE")
         context = build_context("1.2.840.10008.5.1.4.1.1.2", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
         entity.supported_contexts = [context]
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        handlers: Any = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        self.port = port
         self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
 
     def _accepted(self, _event: Any) -> None:
@@ -63,16 +64,17 @@ class Pacs:
         return self.answer
 
     def close(self) -> None:
+        assert self._server is not None
         self._server.shutdown()
 
 
 def ct_series(count: int, study: str | None = None) -> list[FileDataset]:
     """Real CT slices of one study, told apart by their UIDs."""
-    base = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    source = str(get_testdata_file("CT_small.dcm"))
     study, series = study or generate_uid(), generate_uid()
     slices = []
     for _ in range(count):
-        one = pydicom.dcmread(base.filename)
+        one = pydicom.dcmread(source)
         one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID = study, series, generate_uid()
         one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
         slices.append(one)
@@ -106,7 +108,7 @@ def house(folder: Path, pacs_port: int, pipeline: dict[str, Any], **sections: An
         "pipelines": [pipeline],
         "pipeline-mappings": [{"name": "copy", "clara-ae-title": "LUNG", "pipeline-id": "p1"}],
     }
-    return AdapterProcess(folder, configuration(**base | sections))
+    return AdapterProcess(folder, merged(configuration(**base), sections))
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def pacs() -> Iterator[Pacs]:
 
 @pytest.fixture
 def pacs_port(pacs: Pacs) -> int:
-    return int(pacs._server.server_address[1])
+    return pacs.port
 
 
 def test_a_study_goes_all_the_way(tmp_path: Path, pacs: Pacs, pacs_port: int) -> None:
@@ -231,15 +233,7 @@ def sliding(timeout: int) -> dict[str, Any]:
 
 
 def test_one_study_over_five_associations_is_one_job(tmp_path: Path, pacs: Pacs, pacs_port: int) -> None:
-    adapter = house(tmp_path, pacs_port, process(COPY))
-    destination = {"name": "PACS", "host-ip": "127.0.0.1", "port": pacs_port, "ae-title": "ARCHIVE"}
-    adapter.configure(
-        configuration(
-            dicom=sliding(2) | {"scu": {"destinations": [destination]}},
-            pipelines=[process(COPY)],
-            **{"pipeline-mappings": [{"name": "copy", "clara-ae-title": "LUNG", "pipeline-id": "p1"}]},
-        )
-    )
+    adapter = house(tmp_path, pacs_port, process(COPY), dicom=sliding(2))
     adapter.start()
     try:
         port = adapter.port

@@ -39,7 +39,7 @@ class JobEngine(Protocol):
         ...
 
     async def remove_job(self, ref: JobRef) -> None:
-        """Forget the job and its payload. Idempotent; never called while it runs."""
+        """Forget the job and its payload, with what earlier attempts left. Idempotent; never called while it runs."""
         ...
 
 
@@ -48,6 +48,10 @@ class LocalResults(Protocol):
 
     def result_files(self, ref: JobRef) -> list[Path]:
         """Every regular file below the job's output folder, sorted; never one reached through a symbolic link."""
+        ...
+
+    def irregular_results(self, ref: JobRef) -> list[Path]:
+        """What else lies there: symbolic links, pipes, sockets. Never to be opened."""
         ...
 
     def output_folder(self, ref: JobRef) -> Path:

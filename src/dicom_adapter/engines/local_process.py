@@ -242,20 +242,24 @@ class LocalProcessEngine:
                     yield path, mode
 
     def _remove(self, ref: JobRef) -> None:
-        folder = self._folder(ref)
-        with _storage_errors(folder):
-            if folder.exists():
-                with _run_lock(folder) as is_ours:
-                    if not is_ours and _ended(folder) is None:
-                        raise TemporaryError(f"job {ref.job_id} still runs: end it first")
-                    gone = folder.with_name(f"{folder.name}.gone")  # at once: half a job would be taken for one
-                    os.rename(folder, gone)
-            for name in (f"{folder.name}.gone", f"{folder.name}.new"):
-                shutil.rmtree(folder.with_name(name), onerror=_make_removable)
+        job = self._folder(ref).parent
+        with _storage_errors(job):
+            for attempt in sorted(job.iterdir()) if job.exists() else ():
+                if attempt.suffix == "":
+                    self._remove_attempt(attempt)
+                else:  # half made, or half removed, when a crash came
+                    shutil.rmtree(attempt, onerror=_make_removable)
             with contextlib.suppress(FileNotFoundError):
-                runner.sync_folder(str(folder.parent))
-            with contextlib.suppress(FileNotFoundError, OSError):  # other attempts stay
-                folder.parent.rmdir()
+                job.rmdir()
+
+    @staticmethod
+    def _remove_attempt(folder: Path) -> None:
+        with _run_lock(folder) as is_ours:
+            if not is_ours and _ended(folder) is None:
+                raise TemporaryError(f"{folder} still runs: end it first")
+            gone = folder.with_name(f"{folder.name}.gone")  # at once: half a job would be taken for one
+            os.rename(folder, gone)
+        shutil.rmtree(gone, onerror=_make_removable)
 
 
 def _ref(spec: JobSpec) -> JobRef:

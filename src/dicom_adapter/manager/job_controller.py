@@ -18,7 +18,7 @@ import structlog
 from ..clock import Clock
 from ..core.errors import PermanentError, TemporaryError
 from ..core.job_lifecycle import Step, next_step
-from ..core.model import Instance, Job, JobRef, JobSpec, JobStatus, PayloadFile
+from ..core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
 from ..core.ports import JobEngine
 from ..core.retry import job_delay, step_delay
 from ..core.snapshot import ConfigSnapshot, Pipeline
@@ -104,7 +104,7 @@ class JobController:
         pipeline = self._snapshot().pipelines.get(job.pipeline_id)
         if pipeline is not None:
             engine = self._engines[pipeline.engine]
-            ref = _ref(job) or await engine.find_job(self._spec(job))
+            ref = await engine.find_job(self._spec(job)) if job.state is JobState.QUEUED else _ref(job)
             if ref is not None:
                 await engine.cancel_job(ref, "canceled by a person")
         await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now())

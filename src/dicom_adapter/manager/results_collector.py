@@ -66,9 +66,8 @@ class ResultsCollector:
         with self._database.read() as connection:
             sources = jobs.instances_of_job(connection, job)
         studies = {one.study_instance_uid: self._path_of(one) for one in sources if one.study_instance_uid is not None}
-        results = check_results(
-            engine.result_files(ref), studies, {one.sop_instance_uid for one in sources}, self._check
-        )
+        files = [*engine.result_files(ref), *engine.irregular_results(ref)]
+        results = check_results(files, studies, {one.sop_instance_uid for one in sources}, self._check)
         quarantine = self._folders.quarantined(job.id)
         staged = stage_results(results, engine.output_folder(ref), self._folders.results(job.id), quarantine)
         refused = {

@@ -129,9 +129,7 @@ def next_attempt(connection: Connection, job_id: str, next_attempt_at: float | N
         connection,
         job_id,
         state=JobState.QUEUED,
-        attempt=jobs.c.attempt + 1,
-        engine_job_id=None,
-        engine_payload_id=None,
+        attempt=jobs.c.attempt + 1,  # the engine's ids stay those of the last one, for its logs, until it is created
         started_at=None,
         ended_at=None,
         failures=0,
