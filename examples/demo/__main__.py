@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def main() -> int:
     FOLDER.mkdir()
     try:
         sent = prepare(FOLDER / "sent")
-        with running_pacs(FOLDER / "pacs") as pacs_port, running_adapter(FOLDER.resolve(), pacs_port) as adapter:
+        with ExitStack() as running:
+            with console.status("Starting the PACS and the adapter"):
+                pacs_port = running.enter_context(running_pacs(FOLDER / "pacs"))
+                adapter = running.enter_context(running_adapter(FOLDER.resolve(), pacs_port))
             said(f"the PACS listens on port {pacs_port}, the adapter on {adapter.port} ({CALLED})")
             try:
                 return trip(adapter, sent)
@@ -94,10 +98,10 @@ def follow(adapter: Adapter, study: str) -> None:
             adapter.check_alive()
             states = latest_states(adapter.get(f"/api/v1/studies/{study}"))
             done = [step for step, end in _STEPS.items() if states.get(step) == end]
-            waiting_for = next((step for step in _STEPS if step not in done), None)
-            progress.update(bar, completed=len(done), description=f"waiting for the {waiting_for}")
-            if waiting_for is None:
+            if len(done) == len(_STEPS):
                 return
+            waiting_for = next(step for step in _STEPS if step not in done)
+            progress.update(bar, completed=len(done), description=f"waiting for the {waiting_for}")
             if states.get(waiting_for) in _DEAD:
                 raise DemoError(f"the {waiting_for} of the study is {states[waiting_for]}")
             if time.monotonic() > deadline:

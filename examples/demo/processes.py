@@ -29,12 +29,15 @@ dicom:
   scp:
     port: {scp_port}
     bind: 127.0.0.1
+    read-aetitles-from-crd: false
+    read-sources-from-crd: false
     ae-titles:
       - ae-title: {called}
     sources:
       - {{ae-title: {calling}, host-ip: 127.0.0.1}}
   scu:
     ae-title: {called}
+    read-destinations-from-crd: false
     destinations:
       - {{name: PACS, ae-title: {pacs}, host-ip: 127.0.0.1, port: {pacs_port}}}
 pipeline-mappings:

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+_GAP = 3  # columns between the columns of a table
+_LAST_COLUMN = 32  # columns that its last column has at least
 _PIPE_WIDTH = 200  # columns where no terminal says how many it has
 
 
@@ -67,7 +70,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> 
         )
     for row in body:
         grid.add_row(*row)
-    console().print(grid)
+    target = console()
+    *fixed, last = (max(map(cell_len, cells)) for cells in zip(columns, *body, strict=True))
+    # Narrower than this the last column would be a tower of syllables: then the terminal may wrap whole lines.
+    target.width = max(target.width, sum(fixed) + _GAP * len(fixed) + min(last, _LAST_COLUMN))
+    target.print(grid)
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dicom_adapter.cli import output
 from dicom_adapter.cli.output import counts, duration, printable, say, size, table
 
 
@@ -63,3 +64,11 @@ def test_long_cells_are_folded_not_cut(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "x" * 64 in out
     assert "end" in out
+
+
+def test_a_narrow_terminal_gets_lines_not_a_tower(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_PIPE_WIDTH", 20)
+    table(("Id", "Text"), [("x" * 18, "two words")], "none")
+    assert "x" * 18 + "   two words" in capsys.readouterr().out
