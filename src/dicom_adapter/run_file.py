@@ -37,7 +37,7 @@ def write(storage: Path, api: str) -> None:
     """Say that this process runs on the folder. Raises OSError."""
     pid = os.getpid()
     run_file = RunFile(pid=pid, api=api, process_started=_process_started(pid))
-    folder(storage).mkdir(parents=True, exist_ok=True)
+    folder(storage).mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = folder(storage) / f".{_NAME}.{pid}"
     temporary.write_text(json.dumps(asdict(run_file)), encoding="utf-8")
     temporary.replace(folder(storage) / _NAME)

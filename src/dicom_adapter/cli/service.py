@@ -91,11 +91,11 @@ def _ask(api: str) -> list[str] | None:
 def _open_log(storage: Path) -> Path:
     log = log_path(storage)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             if log.stat().st_size > _LOG_LIMIT:
                 log.replace(log.with_suffix(".log.1"))
-        log.touch()
+        log.touch(mode=0o600)
     except OSError as error:
         message = f"cannot write {log}: {error.strerror}. Correct storage.temporary, or who owns that folder."
         raise CliError(ExitCode.FAILED, message) from None

@@ -31,6 +31,7 @@ _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "timestamp", "map", "seq", "merge")
 } | {"tag:yaml.org,2002:value"}
 _NULL = "tag:yaml.org,2002:null"
+_HALF_CHARACTER = "an escape sequence makes half a character"
 
 
 class Position(NamedTuple):
@@ -129,6 +130,11 @@ def _at(node: Node, message: str, *, path: str = "", found: str | None = None, a
     return Problem(message, path=path, position=position, found=found, allowed=allowed)
 
 
+def _is_text(value: str) -> bool:
+    """Whether it can be written: "\\ud800" in quotes is half of a character."""
+    return not any("\ud800" <= one <= "\udfff" for one in value)
+
+
 class _Reader:
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -143,6 +149,9 @@ class _Reader:
                 self._document.problems.append(_at(key_node, "a key must be plain text", path=dotted(path)))
                 continue
             key = str(key_node.value)
+            if not _is_text(key):
+                self._document.problems.append(_at(key_node, _HALF_CHARACTER, path=dotted(path)))
+                continue
             if key in result:
                 problem = _at(
                     key_node, f"key stands twice, first in line {first_lines[key]}", path=dotted((*path, key))
@@ -169,7 +178,11 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
             return list(self._items(node, path))
-        return None if str(node.tag) == _NULL else str(node.value)
+        text = str(node.value)
+        if not _is_text(text):
+            self._document.problems.append(_at(node, _HALF_CHARACTER, path=dotted(path), found=quote(text)))
+            return None
+        return None if str(node.tag) == _NULL else text
 
     def _items(self, node: SequenceNode, path: Path) -> Iterator[Value]:
         for index, item in enumerate(node.value):

@@ -90,6 +90,7 @@ def test_an_empty_file_is_all_defaults() -> None:
         ("? [a]\n: 1\n", 1, 3, "plain text"),
         ("log: !!python/object/apply:os.system {level: info}\n", 1, 6, "tags"),
         ("log: *nobody\n", 1, 6, "alias"),
+        ('log: {level: "\\ud800"}\n', 1, 14, "half a character"),
         ("log: {level: inf\u0007o}\n", None, None, "control character"),
     ],
 )
