@@ -71,6 +71,7 @@ class Listener:
         self._environment = AssociationEnvironment(
             self._admit, self._places, storage, settings.max_pdu_length, lambda: self._stopping, on_closed
         )
+        self.port = settings.port  # after `start`, the one that it listens on
         self._stopping = False
         self._sockets: list[socket.socket] = []
         self._wake_reader, self._wake_writer = -1, -1
@@ -80,11 +81,6 @@ class Listener:
         self._connections: dict[Connection, bool] = {}  # in order of arrival; True: it has an association
 
     # --- what it is doing -------------------------------------------------------------------------------------------
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._sockets[0].getsockname()[1])
 
     @property
     def listening(self) -> bool:
@@ -108,6 +104,7 @@ class Listener:
     def start(self) -> None:
         """Listen. Raises PermanentError, in words, when the port or address cannot be had."""
         self._sockets = _listening_sockets(self._settings.bind, self._settings.port)
+        self.port = int(self._sockets[0].getsockname()[1])
         self._wake_reader, self._wake_writer = os.pipe()
         self._accepting = threading.Thread(target=self._accept_all, name="scp listener", daemon=True)
         self._accepting.start()

@@ -246,11 +246,11 @@ def examine(number: int, path: Path) -> Outgoing:
         raise Unsendable(f"the file cannot be read: {error.strerror}") from error
     except Part10Error as error:
         raise Unsendable(str(error)) from error
-    sop_class, sop_instance = meta.sop_class_uid, meta.sop_instance_uid
-    if not sop_class or not sop_instance:  # (0002,0002) and (0002,0003) are missing in files of some writers
-        scanner = HeadScanner(meta.transfer_syntax_uid)
-        scanner.feed(head[meta.data_set_offset :])
-        sop_class, sop_instance = scanner.sop_class_uid, scanner.sop_instance_uid
+    # The data set is what the peer will judge: writers do forget (0002,0002) and (0002,0003), or copy them from another.
+    scanner = HeadScanner(meta.transfer_syntax_uid)
+    scanner.feed(head[meta.data_set_offset :])
+    sop_class = scanner.sop_class_uid or meta.sop_class_uid
+    sop_instance = scanner.sop_instance_uid or meta.sop_instance_uid
     if not sop_class or not sop_instance:
         raise Unsendable("the file names no SOP Class and Instance UID")
     length = size - meta.data_set_offset

@@ -66,6 +66,22 @@ def test_files_are_sent_as_stored_in_one_association(tmp_path: Path) -> None:
     assert scp.ends == ["released"]
 
 
+def test_a_data_set_of_odd_length_is_padded(tmp_path: Path) -> None:
+    """Deflated ones may be odd in a file (PS3.5 A.5); a fragment may not (PS3.8 Annex F)."""
+    with serving(ScriptedScp()) as scp:
+        assert states(send(scp, [write_file(tmp_path, 0, pixels=201), write_file(tmp_path, 1)])) == ["delivered"] * 2
+    assert [data for _, data in scp.received] == [data_set(CT, "1.2.3.4.0", 201) + b"\0", data_set(CT, "1.2.3.4.1")]
+
+
+def test_the_data_set_says_which_instance_it_is_whatever_the_file_meta_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(file_meta(MR, "1.2.8", EXPLICIT, "1.2", "", "", "", "") + data_set(CT, "1.2.9"))
+    with serving(ScriptedScp()) as scp:
+        send(scp, [path])
+    ((command, _),) = scp.received
+    assert (command.affected_sop_class_uid, command.affected_sop_instance_uid) == (CT, "1.2.9")
+
+
 @pytest.mark.parametrize(
     ("status", "state", "reason"),
     [
