@@ -86,14 +86,8 @@ class CommandSet:
 _HEADER = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 
-_UID_FIELDS: dict[int, str] = {
-    Element.AFFECTED_SOP_CLASS_UID: "affected_sop_class_uid",
-    Element.REQUESTED_SOP_CLASS_UID: "requested_sop_class_uid",
-    Element.AFFECTED_SOP_INSTANCE_UID: "affected_sop_instance_uid",
-    Element.REQUESTED_SOP_INSTANCE_UID: "requested_sop_instance_uid",
-    Element.ERROR_COMMENT: "error_comment",
-}
-_US_FIELDS: dict[int, str] = {
+# Element -> field of CommandSet, in the order in which they are sent: ascending (PS3.7 6.3.1).
+_NUMBERS: dict[int, str] = {
     Element.COMMAND_FIELD: "command_field",
     Element.MESSAGE_ID: "message_id",
     Element.MESSAGE_ID_BEING_RESPONDED_TO: "message_id_being_responded_to",
@@ -101,6 +95,14 @@ _US_FIELDS: dict[int, str] = {
     Element.COMMAND_DATA_SET_TYPE: "has_data_set",
     Element.STATUS: "status",
 }
+_TEXTS: dict[int, str] = {
+    Element.AFFECTED_SOP_CLASS_UID: "affected_sop_class_uid",
+    Element.REQUESTED_SOP_CLASS_UID: "requested_sop_class_uid",
+    Element.ERROR_COMMENT: "error_comment",
+    Element.AFFECTED_SOP_INSTANCE_UID: "affected_sop_instance_uid",
+    Element.REQUESTED_SOP_INSTANCE_UID: "requested_sop_instance_uid",
+}
+_ASCENDING = sorted({**_NUMBERS, **_TEXTS}.items())
 
 
 def _malformed(what: str) -> RemoteProtocolError:
@@ -129,11 +131,11 @@ def decode(data: bytes) -> CommandSet:
             raise _malformed(f"holds an element of group {group:04X}H")
         if offset > end:
             raise _malformed(f"has element (0000,{number:04X}) of {length} bytes, longer than what is left")
-        if name := _US_FIELDS.get(number):
+        if name := _NUMBERS.get(number):
             if length != _US.size:
                 raise _malformed(f"has element (0000,{number:04X}) of {length} bytes; 2 are allowed")
             fields[name] = _US.unpack(value)[0]
-        elif name := _UID_FIELDS.get(number):
+        elif name := _TEXTS.get(number):
             fields[name] = text(value)
         elif number != Element.COMMAND_GROUP_LENGTH:
             others[number] = value
@@ -145,18 +147,20 @@ def decode(data: bytes) -> CommandSet:
 
 def encode(command: CommandSet) -> bytes:
     """The bytes of a command set: elements in ascending order, values padded to even length, group length first."""
-    elements: dict[int, bytes] = dict(command.others)
-    for number, name in _US_FIELDS.items():
-        value = getattr(command, name)
-        if number == Element.COMMAND_DATA_SET_TYPE:
-            value = DATA_SET if value else NO_DATA_SET
-        if value is not None:
-            elements[number] = _US.pack(value)
-    for number, name in _UID_FIELDS.items():
-        value = getattr(command, name)
-        if value is not None:
-            padding = b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
-            raw = value.encode("latin-1")
-            elements[number] = raw + padding * (len(raw) % 2)
-    body = b"".join([_HEADER.pack(0, number, len(raw)) + raw for number, raw in sorted(elements.items())])
+    elements = [
+        (number, _value(number, value)) for number, name in _ASCENDING if (value := getattr(command, name)) is not None
+    ]
+    if command.others:
+        elements = sorted([*elements, *command.others.items()])
+    body = b"".join([_HEADER.pack(0, number, len(raw)) + raw for number, raw in elements])
     return _HEADER.pack(0, Element.COMMAND_GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
+
+
+def _value(number: int, value: int | str) -> bytes:
+    if isinstance(value, bool):
+        return _US.pack(DATA_SET if value else NO_DATA_SET)
+    if isinstance(value, int):
+        return _US.pack(value)
+    raw = value.encode("latin-1")
+    padding = b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
+    return raw + padding if len(raw) % 2 else raw

@@ -51,6 +51,7 @@ _PDV_HEADER = struct.Struct(">IBB")
 _HEADER_LENGTH = 6  # bytes, of both
 _SHORT = struct.Struct(">H")
 _EMPTY = memoryview(b"")
+_P_DATA_TF = int(PduType.P_DATA_TF)  # compared for every PDU
 
 
 class PduDecoder:
@@ -122,9 +123,9 @@ class PduDecoder:
                 if header is None:
                     return None
                 self._begin_pdu(*_PDU_HEADER.unpack(header))
-                if self._pdu_type == PduType.P_DATA_TF:
+                if self._pdu_type == _P_DATA_TF:
                     return PDataTFStart(self._pdu_length)
-            elif self._pdu_type != PduType.P_DATA_TF:
+            elif self._pdu_type != _P_DATA_TF:
                 body = self._take(self._pdu_length)
                 if body is None:
                     return None
@@ -156,7 +157,7 @@ class PduDecoder:
         return kept
 
     def _begin_pdu(self, kind: int, length: int) -> None:
-        if kind == PduType.P_DATA_TF:
+        if kind == _P_DATA_TF:
             if length < _HEADER_LENGTH:
                 raise RemoteProtocolError(f"P-DATA-TF PDU of {length} bytes holds no PDV (PS3.8 9.3.5)")
             if self._max_pdu_length and length > self._max_pdu_length:

@@ -30,7 +30,7 @@ from dicom_adapter.dicom.pdu import (
 )
 from dicom_adapter.dicom.pdu_decoder import PduDecoder
 from dicom_adapter.dicom.pdu_encoder import encode
-from dicom_adapter.dicom.state_machine import Effect, Event, State, transition
+from dicom_adapter.dicom.state_machine import ACTIONS, TABLE, Effect, Event, State, transition
 
 UpperLayerEvent = AAssociateRQ | AAssociateAC | AAssociateRJ | PdvFragment | AReleaseRQ | AReleaseRP | AAbort
 
@@ -42,6 +42,13 @@ _RECEIVED: dict[type, Event] = {
     AReleaseRQ: Event.EVT12,
     AReleaseRP: Event.EVT13,
     AAbort: Event.EVT16,
+}
+
+# Where Evt10 does no more than give the data to the user (DT-2, AR-6): read from the table once, for the hot path.
+_DELIVERING = {
+    state
+    for state, action in zip(State, TABLE[Event.EVT10], strict=True)
+    if action is not None and ACTIONS[action] == ((Effect.INDICATE,), state)
 }
 
 
@@ -149,6 +156,9 @@ class Association:
                 if self._delivers:
                     return decoded
                 continue
+            self._delivers = self.state in _DELIVERING and isinstance(decoded, PDataTFStart)
+            if self._delivers:
+                continue
             event = self._received(decoded)
             if event is not None:
                 return event
@@ -159,11 +169,7 @@ class Association:
         self.rejected = negotiation.rejection(pdu) if isinstance(pdu, AAssociateRQ) else None
         state = self.state
         effects = self._apply(_RECEIVED[type(pdu)], acceptable=self.rejected is None)
-        if isinstance(pdu, PDataTFStart):
-            self._delivers = Effect.INDICATE in effects
-            if self._delivers or state is State.STA13:
-                return None
-        elif Effect.INDICATE in effects:
+        if Effect.INDICATE in effects and not isinstance(pdu, PDataTFStart):
             return pdu
         if Effect.SEND_ABORT in effects or Effect.SEND_PROVIDER_ABORT in effects:
             name = "P-DATA-TF" if isinstance(pdu, PDataTFStart) else type(pdu).__name__

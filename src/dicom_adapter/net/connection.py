@@ -273,15 +273,21 @@ class Connection:
         self._progress_at = time.monotonic()
 
     def send_data_set(self, context_id: int, fd: int, offset: int, length: int) -> None:
-        """Send `length` bytes of the file from `offset` as one data set, in PDUs of the peer's size."""
-        for start, count in dimse.fragments(length, self.peer_max_pdu_length):
-            is_last = start + count == length
+        """Send `length` bytes of the file from `offset` as one data set, in PDUs of the peer's size.
+
+        An odd length, which a deflated data set may have, is padded with one NUL (PS3.5 A.5; PS3.8 Annex F).
+        """
+        padded = length + length % 2
+        for start, count in dimse.fragments(padded, self.peer_max_pdu_length):
+            is_last = start + count == padded
             self._association.send_data()
             if self._log:
                 self._log.sent(context_id, is_command=False, is_last=is_last, length=count)
             header = p_data_header(context_id, is_command=False, is_last=is_last, length=count)
             self._send(header, more=count > 0)
-            self._send_file(fd, offset + start, count)
+            self._send_file(fd, offset + start, min(count, length - start))
+        if padded != length:
+            self._send(b"\0", more=False)
         self._progress_at = time.monotonic()
 
     def confirm_release(self) -> None:
@@ -379,18 +385,20 @@ class Connection:
             return False
         self._check_time()
         try:
-            count, error = self._transport.splice(fd, ahead, sink.spliced)
+            spliced = self._transport.splice(fd, ahead)
         except BlockingIOError:
             return True
         except OSError as broken:
             self._lost(str(broken))
-        if not count:
+        if not spliced.taken:
             self._lost("end of stream")
-        self._association.bypassed(count)
-        self._data_set_length += count
+        self._association.bypassed(spliced.taken)
+        self._data_set_length += spliced.taken
         self._pdv_length = ahead
-        if error is not None:
-            sink.failed(error)
+        if spliced.written:
+            sink.spliced(spliced.written)
+        if spliced.error is not None:
+            sink.failed(spliced.error)
         return True
 
     # --- sending --------------------------------------------------------------------------------------------------

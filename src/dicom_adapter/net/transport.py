@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from typing import NamedTuple
 
 from dicom_adapter.net.errors import ConnectFailed
 
@@ -54,11 +54,20 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     raise ConnectFailed(f"no connection to {where}: {reason}")
 
 
+class Spliced(NamedTuple):
+    """What a splice moved. Bytes that were taken and not written are lost."""
+
+    taken: int  # from the socket; 0: the peer has closed
+    written: int  # to the file
+    error: OSError | None  # of the file
+
+
 class Transport:
     """One connected socket. `tick`: seconds after which a blocked call raises BlockingIOError."""
 
     def __init__(self, sock: socket.socket, *, tick: float, keep_alive: float) -> None:
         self._sock = sock
+        self._tick = tick
         self._pipe: tuple[int, int] | None = None
         sock.settimeout(None)
         interval = struct.pack("@ll", int(tick), int(tick % 1 * 1_000_000))  # struct timeval
@@ -98,27 +107,36 @@ class Transport:
                 fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         return self._pipe is not None
 
-    def splice(self, fd: int, count: int, written: Callable[[int], None]) -> tuple[int, OSError | None]:
-        """Move up to `count` bytes into the file `fd`; `written` is told how many went into it.
-
-        Returns how many left the socket (0: the peer has closed) and why the file did not take all of them, if so:
-        those bytes are lost. Raises as `receive_into`.
-        """
+    def splice(self, fd: int, count: int) -> Spliced:
+        """Move up to `count` bytes into the file `fd`: all that come within a tick. Raises as `receive_into`."""
         assert self._pipe is not None
-        self._acknowledge_at_once()
-        out, into = self._pipe
-        taken = left = os.splice(self._sock.fileno(), into, min(count, PIPE_SIZE))
-        while left:
+        source, (out, into) = self._sock.fileno(), self._pipe
+        until = time.monotonic() + self._tick
+        taken = written = 0
+        while taken < count:
+            self._acknowledge_at_once()
             try:
-                moved = os.splice(out, fd, left)
-                if not moved:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                left = os.splice(source, into, min(count - taken, PIPE_SIZE))
+            except BlockingIOError:
+                if not taken:
+                    raise
+                break
+            if not left:
+                break
+            taken += left
+            try:
+                while left:
+                    moved = os.splice(out, fd, left)
+                    if not moved:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    written += moved
+                    left -= moved
             except OSError as error:
                 self._close_pipe()  # with what is still in it
-                return taken, error
-            written(moved)
-            left -= moved
-        return taken, None
+                return Spliced(taken, written, error)
+            if time.monotonic() > until:  # bytes trickle: let the caller look at its deadlines
+                break
+        return Spliced(taken, written, None)
 
     def send(self, data: memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""

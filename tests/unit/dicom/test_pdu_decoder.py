@@ -130,7 +130,12 @@ MALFORMED = [
     ("maximum length of 3 bytes", _rq(CONTEXT, _item(0x50, _item(0x51, b"\0\0\0"))), None, "51H ends too early"),
     ("maximum length too small", _rq(CONTEXT, _item(0x50, _item(0x51, b"\0\0\0\7"))), None, "cannot carry a PDV"),
     ("role selection cut", _rq(CONTEXT, _item(0x50, _item(0x54, b"\0\x031.2\1"))), None, "54H ends too early"),
-    ("common extended cut", _rq(CONTEXT, _item(0x50, _item(0x57, b"\0\11\0\11\0\2\0\5"))), None, "related"),
+    (
+        "common extended cut",
+        _rq(CONTEXT, _item(0x50, _item(0x57, b"\x00\x011\x00\x011\x00\x02\x00\x05"))),
+        None,
+        "related",
+    ),
     ("identity cut", _rq(CONTEXT, _item(0x50, _item(0x58, b"\1\0\0\x09user"))), None, "58H ends too early"),
     (
         "unknown result of a context",
