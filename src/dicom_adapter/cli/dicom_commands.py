@@ -174,7 +174,7 @@ def _expand(arguments: Sequence[Path]) -> Iterator[Path]:
                 raise CliError(ExitCode.USAGE, f"{argument} holds no file")
             yield from inside
         elif argument.exists():
-            yield argument
+            yield argument.resolve()  # a link that a person names is meant; the SCU itself follows none
         else:
             raise CliError(ExitCode.USAGE, f"{argument} does not exist")
 

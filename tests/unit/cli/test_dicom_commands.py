@@ -125,5 +125,12 @@ def test_wrong_arguments(arguments: list[str]) -> None:
     run("send", *arguments, status=2)
 
 
+def test_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(write_file(tmp_path, 1))
+    with serving(ScriptedScp()) as scp:
+        assert "1 of 1" in run("send", f"PEER@127.0.0.1:{scp.port}", str(link)).stdout
+
+
 def test_an_empty_folder_is_a_mistake(tmp_path: Path) -> None:
     assert "holds no file" in run("send", "P@127.0.0.1:1", str(tmp_path), status=2).stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from dicom_adapter.config import load_text
 from dicom_adapter.config.reference import keys, known_keys, nearest_key, table
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -13,6 +15,13 @@ def test_the_documentation_has_the_table() -> None:
     text = DOCS.read_text(encoding="utf-8").partition("## Every key")[2]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows == table().splitlines(), "run `python -m dicom_adapter.config` and paste its table"
+
+
+def test_the_examples_of_the_documentation_load() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        load_text(example, {}).require_runnable()
 
 
 def test_every_key_says_what_it_is_and_whose() -> None:
