@@ -202,7 +202,7 @@ def test_a_power_cut_spares_what_was_promised(
             found, instances = closed[name]
             assert [spool.instance_path(one).read_bytes() for one in instances] == contents
             assert found.outcome is told.get(name, found.outcome)
-            assert found.calling_ae_title == "MODALITY"
+            assert (found.calling_ae_title, found.peer_host) == ("MODALITY", "192.0.2.7")
         if durability is Durability.INSTANCE:
             assert list(spool.layout.corrupt.iterdir()) == [], "what has a final name is whole"
         spool.close()
