@@ -5,6 +5,7 @@ Why a thread: reading, writing and syncing block, release the interpreter, and s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,13 +36,12 @@ Admit = Callable[[AAssociateRQ, Connection], tuple[Accept, OpenAssociation, ScpP
 
 @dataclass(frozen=True, slots=True)
 class AssociationEnvironment:
-    """What every association shares. `stopping`: we are about to leave, so what ends now ends by our doing."""
+    """What every association shares. `on_closed`: told the id of each one that ended."""
 
     admit: Admit
     places: Places
     storage: StorageEnvironment
     max_pdu_length: int
-    stopping: Callable[[], bool]
     on_closed: Callable[[str], None]
 
 
@@ -88,23 +88,32 @@ class _Association:
         )
 
     def run(self) -> None:
-        """Until released, aborted or broken; then its outcome is durable and its place free."""
-        outcome, why = AssociationOutcome.INTERRUPTED, "our own fault"
+        """Until released, aborted or broken; then its outcome is durable, its place free, and the release confirmed."""
+        outcome, why = self._outcome()
+        self._end(outcome, why)
+        if outcome is AssociationOutcome.RELEASED:
+            # After the end: a peer that comes back at once finds its place free.
+            with contextlib.suppress(AssociationEnded):
+                self._connection.confirm_release()
+
+    def _outcome(self) -> tuple[AssociationOutcome, str]:
+        """How it ended, and why in words. What was our own doing is `interrupted`: held, never removed."""
         try:
-            outcome, why = self._converse()
+            self._converse()
+            self._storage.close(AssociationOutcome.RELEASED)  # D2, before the peer may forget what it sent
         except AssociationEnded as ended:
-            ours = self._environment.stopping()
-            outcome, why = (AssociationOutcome.INTERRUPTED if ours else AssociationOutcome.ABORTED), str(ended)
+            return (AssociationOutcome.ABORTED if ended.by_peer else AssociationOutcome.INTERRUPTED), str(ended)
         except OutOfResources as error:
-            why = str(error)
             self._connection.abort()
+            return AssociationOutcome.INTERRUPTED, str(error)
         except Exception:
             log.exception("an association failed by our own fault", association=self._open.record.id)
             self._connection.abort()
-        finally:
-            self._end(outcome, why)
+            return AssociationOutcome.INTERRUPTED, "our own fault"
+        return AssociationOutcome.RELEASED, "released"
 
-    def _converse(self) -> tuple[AssociationOutcome, str]:
+    def _converse(self) -> None:
+        """Accept, and answer one request after the other until the peer asks to release."""
         connection = self._connection
         connection.accept_association(self._answer())
         while (received := connection.receive_command()) is not None:
@@ -117,9 +126,6 @@ class _Association:
                     self._note_failure(answer.status or 0)
                 crash_point("scp.before_response")
                 connection.send_command(context_id, answer)
-        self._storage.close(AssociationOutcome.RELEASED)  # D2, before the peer may forget what it sent
-        connection.confirm_release()
-        return AssociationOutcome.RELEASED, "released"
 
     def _log_message(self, command: CommandSet, answer: CommandSet | None) -> None:
         association = self._open.record.id

@@ -69,10 +69,9 @@ class Listener:
         self._host_names = host_names or HostNames()
         self._places = Places()
         self._environment = AssociationEnvironment(
-            self._admit, self._places, storage, settings.max_pdu_length, lambda: self._stopping, on_closed
+            self._admit, self._places, storage, settings.max_pdu_length, on_closed
         )
         self.port = settings.port  # after `start`, the one that it listens on
-        self._stopping = False
         self._sockets: list[socket.socket] = []
         self._wake_reader, self._wake_writer = -1, -1
         self._accepting: threading.Thread | None = None
@@ -119,7 +118,6 @@ class Listener:
         if self._places.open_associations():
             log.info("waiting for open associations", associations=len(self._places), seconds=grace)
         self._wait_for_end(grace)
-        self._stopping = True
         with self._ended:
             remaining = list(self._connections)
         for connection in remaining:

@@ -1,15 +1,18 @@
 """File Meta Information: what we write, pydicom reads; what others wrote, we read."""
 
+import contextlib
 import io
 import struct
 from pathlib import Path
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.filereader import read_file_meta_info
-from tests.dicom_files import head_of, readable_files
 
 from dicom_adapter.dicom.part10 import FileMeta, Part10Error, file_meta, read_file_meta
+from tests.dicom_files import head_of, readable_files
 
 FIELDS = ("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.840.10008.1.2.1", "1.2.3", "VERSION_1", "CT01", "CT02", "CLARA")
 
@@ -82,6 +85,14 @@ def with_element(number: int, vr: bytes, length: int, value: bytes) -> bytes:
 def test_what_is_no_part_10_file_says_why(head: bytes, words: str) -> None:
     with pytest.raises(Part10Error, match=words):
         read_file_meta(head)
+
+
+@given(st.binary(max_size=200), st.integers(0, 160))
+def test_no_bytes_raise_anything_else(junk: bytes, position: int) -> None:
+    head = bytearray(file_meta(*FIELDS))
+    head[132 + position : 132 + position + len(junk)] = junk
+    with contextlib.suppress(Part10Error):
+        assert read_file_meta(bytes(head)).data_set_offset <= len(head)
 
 
 def test_a_wrong_group_length_is_not_believed() -> None:
