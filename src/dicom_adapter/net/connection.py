@@ -57,6 +57,7 @@ BUFFER_SIZE_BEFORE_LARGE = 8 * 1024  # enough for the command and the head of th
 HEADERS_LENGTH = 12  # bytes of a P-DATA-TF header and its first PDV header
 MIN_RATE = 16 * 1024  # bytes a second that a PDU in progress has to keep up, beyond the inactivity limit
 MAX_TICK = 1.0  # seconds
+MIN_TICK = 0.01  # seconds; 0 would be no limit at all for SO_RCVTIMEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ class Timeouts:
 
     @property
     def tick(self) -> float:
-        return min(MAX_TICK, *(limit / 4 for limit in (self.artim, self.idle, self.response, self.write)))
+        """How often a blocked call looks at its deadline: often enough for the shortest of them."""
+        shortest = min(self.artim, self.idle, self.response, self.write)
+        return max(MIN_TICK, min(MAX_TICK, shortest / 4))
 
 
 class DataSetSink(Protocol):

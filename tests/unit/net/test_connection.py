@@ -595,3 +595,8 @@ def test_an_idle_association_costs_one_buffer() -> None:
         connection.release()
         connection.close()
     assert sizes == [65536, True]
+
+
+@pytest.mark.parametrize(("idle", "tick"), [(60.0, 1.0), (1.0, 0.25), (0.0, 0.01)])
+def test_tick_follows_the_shortest_limit_and_is_never_zero(idle: float, tick: float) -> None:
+    assert Timeouts(idle=idle).tick == tick
