@@ -22,7 +22,7 @@ demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, e
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(INSTALLED)  ## every test
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -16,8 +16,7 @@ from examples.demo.__main__ import follow, latest_states
 from examples.demo.delivery import inspect, references
 from examples.demo.processes import Adapter, DemoError
 
-# One worker runs the demo for all tests of this module; it runs it twice.
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)  # the first test to ask for it runs the demo twice
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
