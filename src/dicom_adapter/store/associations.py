@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ..core.model import AssociationRecord, Instance
 from .tables import associations, batches, export_tasks, instances, jobs
@@ -64,17 +64,14 @@ def set_aside_due(connection: Connection, now: float) -> list[str]:
 
 def without_work(connection: Connection) -> list[str]:
     """Associations with files in the spool and no batch that still needs one of them."""
-    needed = (
-        select(instances.c.association_id)
-        .join(batches, batches.c.id == instances.c.batch_id)
-        .where(batches.c.removed_at.is_(None))
-    )
     return list(
         connection.scalars(
-            select(associations.c.id).where(
+            select(associations.c.id)
+            .outerjoin(batches, batches.c.id == associations.c.batch_id)
+            .where(
                 associations.c.removed_at.is_(None),
                 associations.c.set_aside_until.is_(None),
-                associations.c.id.not_in(needed),
+                batches.c.id.is_(None) | batches.c.removed_at.is_not(None),
             )
         )
     )
@@ -86,26 +83,17 @@ def mark_removed(connection: Connection, ids: Iterable[str], now: float) -> None
         connection.execute(update(associations).where(associations.c.id == association_id).values(removed_at=now))
 
 
-def forget(connection: Connection, before: float) -> list[str]:
-    """Drop all rows of work that left the disk before then; answers with the associations forgotten."""
-    old = select(batches.c.id).where(batches.c.removed_at < before)
-    old_jobs = select(jobs.c.id).where(jobs.c.batch_id.in_(old))
-    gone = list(
-        connection.scalars(
-            select(associations.c.id).where(
-                associations.c.removed_at < before,
-                associations.c.id.not_in(
-                    select(instances.c.association_id)
-                    .join(batches, batches.c.id == instances.c.batch_id)
-                    .where(and_(batches.c.id.not_in(old)))
-                ),
-            )
+def forget(connection: Connection, before: float) -> None:
+    """Drop all rows of work that left the disk before then."""
+    old_batches = select(batches.c.id).where(batches.c.removed_at < before)
+    old_jobs = select(jobs.c.id).where(jobs.c.batch_id.in_(old_batches))
+    connection.execute(delete(export_tasks).where(export_tasks.c.job_id.in_(old_jobs)))
+    connection.execute(delete(jobs).where(jobs.c.batch_id.in_(old_batches)))
+    connection.execute(
+        delete(associations).where(
+            associations.c.removed_at < before,
+            associations.c.batch_id.is_(None) | associations.c.batch_id.in_(old_batches),
         )
     )
-    connection.execute(delete(export_tasks).where(export_tasks.c.job_id.in_(old_jobs)))
-    connection.execute(delete(jobs).where(jobs.c.batch_id.in_(old)))
-    for association_id in gone:
-        connection.execute(delete(associations).where(associations.c.id == association_id))
-    still_used = select(instances.c.batch_id).where(instances.c.batch_id.is_not(None))
-    connection.execute(delete(batches).where(batches.c.id.in_(old), batches.c.id.not_in(still_used)))
-    return gone
+    still_used = select(associations.c.batch_id).where(associations.c.batch_id.is_not(None))
+    connection.execute(delete(batches).where(batches.c.removed_at < before, batches.c.id.not_in(still_used)))

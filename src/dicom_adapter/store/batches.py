@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, select, upda
 from ..core.model import Batch, BatchState, ExportState, Instance, JobState
 from ..core.retention import WorkFacts
 from ..core.snapshot import ClaraAeTitle
-from .tables import batches, export_tasks, instances, jobs, processings
+from .tables import associations, batches, export_tasks, instances, jobs, processings
 
 
 def collecting(connection: Connection, ae_title: str) -> Batch | None:
@@ -63,9 +63,9 @@ def add_instances(connection: Connection, batch_id: str, added: Iterable[Instanc
     kept: dict[str, tuple[str, int]] = {
         row.sop_instance_uid: (row.association_id, row.number)
         for row in connection.execute(
-            select(instances.c.sop_instance_uid, instances.c.association_id, instances.c.number).where(
-                instances.c.batch_id == batch_id, ~instances.c.superseded
-            )
+            select(instances.c.sop_instance_uid, instances.c.association_id, instances.c.number)
+            .join(associations, associations.c.id == instances.c.association_id)
+            .where(associations.c.batch_id == batch_id, ~instances.c.superseded)
         )
     }
     superseded: list[tuple[str, int]] = []
@@ -78,9 +78,7 @@ def add_instances(connection: Connection, batch_id: str, added: Iterable[Instanc
             superseded.append(present if overwrite else key)
         if present is None or overwrite:
             kept[instance.sop_instance_uid] = key
-    connection.execute(
-        update(instances).where(instances.c.association_id.in_(association_ids)).values(batch_id=batch_id)
-    )
+    connection.execute(update(associations).where(associations.c.id.in_(association_ids)).values(batch_id=batch_id))
     _supersede(connection, superseded)
     return len(superseded)
 
@@ -91,8 +89,9 @@ def supersede_held(connection: Connection, ae_title: str, sop_instance_uids: set
     Only batches that are held because *we* died while they arrived (`docs/spool.md`, S4i) have no closed_at.
     """
     held = connection.execute(
-        select(instances.c.batch_id, instances.c.association_id, instances.c.number, instances.c.sop_instance_uid)
-        .join(batches, batches.c.id == instances.c.batch_id)
+        select(associations.c.batch_id, instances.c.association_id, instances.c.number, instances.c.sop_instance_uid)
+        .join(associations, associations.c.id == instances.c.association_id)
+        .join(batches, batches.c.id == associations.c.batch_id)
         .where(
             batches.c.called_ae_title == ae_title,
             batches.c.state == BatchState.HELD,
@@ -235,7 +234,8 @@ def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
         instance(row)
         for row in connection.execute(
             select(instances)
-            .where(instances.c.batch_id == batch_id, ~instances.c.superseded)
+            .join(associations, associations.c.id == instances.c.association_id)
+            .where(associations.c.batch_id == batch_id, ~instances.c.superseded)
             .order_by(instances.c.received_at, instances.c.association_id, instances.c.number)
         )
     ]

@@ -14,6 +14,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -71,18 +72,27 @@ class Database:
         self.engine.dispose()
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         with self.write() as connection:
-            has_versions = self.engine.dialect.has_table(connection, "alembic_version")
-            present = (
-                set(connection.scalars(text("SELECT version_num FROM alembic_version"))) if has_versions else set()
-            )
-            if present - known:
-                raise CommandError(f"its schema is {', '.join(present - known)}, which this version does not know")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            present = MigrationContext.configure(connection).get_current_heads()
+            unknown = set(present) - _known_revisions()
+            if unknown:
+                raise CommandError(f"its schema is {', '.join(unknown)}, which this version does not know")
+            config = _migrations()
+            if present != tuple(ScriptDirectory.from_config(config).get_heads()):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@functools.cache
+def _known_revisions() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions())
 
 
 def _sqlite_engine(path: Path) -> Engine:

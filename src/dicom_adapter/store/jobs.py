@@ -82,8 +82,7 @@ def calling_ae_titles(connection: Connection, batch_id: str) -> list[str]:
     return list(
         connection.scalars(
             select(associations.c.calling_ae_title)
-            .join(instances, instances.c.association_id == associations.c.id)
-            .where(instances.c.batch_id == batch_id)
+            .where(associations.c.batch_id == batch_id)
             .distinct()
             .order_by(associations.c.calling_ae_title)
         )

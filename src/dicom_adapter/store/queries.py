@@ -51,13 +51,14 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
     """Batches with the number of their instances and studies and, while one waits, its processor's words."""
     inside = (
         select(
-            instances.c.batch_id,
+            associations.c.batch_id,
             func.count().label("instances"),
             func.count(instances.c.study_instance_uid.distinct()).label("studies"),
             func.sum(instances.c.size).label("bytes"),
         )
+        .join(associations, associations.c.id == instances.c.association_id)
         .where(~instances.c.superseded)
-        .group_by(instances.c.batch_id)
+        .group_by(associations.c.batch_id)
         .subquery()
     )
     waiting = (
@@ -84,7 +85,11 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
     )
     if study is not None:
         query = query.where(
-            batches.c.id.in_(select(instances.c.batch_id).where(instances.c.study_instance_uid == study))
+            batches.c.id.in_(
+                select(associations.c.batch_id)
+                .join(instances, instances.c.association_id == associations.c.id)
+                .where(instances.c.study_instance_uid == study)
+            )
         )
     return connection.execute(_paged(query, batches.c.id, page, batches.c.state)).mappings().all()
 

@@ -33,23 +33,6 @@ UID = String(64)  # PS3.5 9.1
 AE = String(16)  # PS3.5 table 6.2-1
 ID = String(32)
 
-associations = Table(
-    "associations",
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("calling_ae_title", AE, nullable=False),
-    Column("called_ae_title", AE, nullable=False),
-    Column("peer_host", Text, nullable=False),
-    Column("peer_port", Integer, nullable=False),
-    Column("started_at", Float, nullable=False),
-    Column("ended_at", Float, nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("instances", Integer, nullable=False),
-    Column("bytes", Integer, nullable=False),
-    Column("set_aside_until", Float),  # aborted: removed then
-    Column("removed_at", Float),  # its files are no longer in the spool
-)
-
 batches = Table(
     "batches",
     metadata,
@@ -74,6 +57,26 @@ batches = Table(
     Index("ix_batches_state", "state"),
 )
 
+associations = Table(
+    "associations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("calling_ae_title", AE, nullable=False),
+    Column("called_ae_title", AE, nullable=False),
+    Column("peer_host", Text, nullable=False),
+    Column("peer_port", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("batch_id", ID, ForeignKey("batches.id")),  # all its instances are in this batch, or in none
+    Column("set_aside_until", Float),  # aborted: removed then
+    Column("removed_at", Float),  # its files are no longer in the spool
+    Index("ix_associations_batch_id", "batch_id"),
+    Index("ix_associations_removed_at", "removed_at"),
+)
+
 instances = Table(
     "instances",
     metadata,
@@ -86,11 +89,9 @@ instances = Table(
     Column("transfer_syntax_uid", UID, nullable=False),
     Column("size", Integer, nullable=False),
     Column("received_at", Float, nullable=False),
-    Column("batch_id", ID, ForeignKey("batches.id")),
     # Another instance with the same SOP Instance UID took its place in the batch, or it came second.
     Column("superseded", Boolean, nullable=False, server_default=text("0")),
     Index("ix_instances_study_instance_uid", "study_instance_uid"),
-    Index("ix_instances_batch", "batch_id", "sop_instance_uid"),
 )
 
 processings = Table(

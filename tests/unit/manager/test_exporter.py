@@ -22,7 +22,6 @@ from dicom_adapter.core.model import (
 )
 from dicom_adapter.manager.exporter import Exporter, ExportSettings
 from dicom_adapter.store import batches, export_tasks, jobs
-from dicom_adapter.store.database import Database
 from tests.databases import fresh
 from tests.fakes import AE, CT, EXPLICIT, FakeAgent, FakeClock, failing, snapshot
 

@@ -14,7 +14,6 @@ from dicom_adapter.manager.batcher import Batcher
 from dicom_adapter.manager.intake import Intake
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import associations, batches
-from dicom_adapter.store.database import Database
 from dicom_adapter.store.tables import batches as batch_table
 from tests.databases import fresh
 from tests.fakes import AE, SLIDING, FakeClock, FakeSpool, association, snapshot

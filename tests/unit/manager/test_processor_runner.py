@@ -13,7 +13,6 @@ from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor, ProcessorContext
 from dicom_adapter.manager.processor_runner import MAX_FAILURES, ProcessorRunner
 from dicom_adapter.store import associations, batches, jobs
-from dicom_adapter.store.database import Database
 from tests.databases import fresh
 from tests.fakes import AE, FakeClock, association, snapshot
 

@@ -13,22 +13,6 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
-        "associations",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
-        sa.Column("called_ae_title", sa.String(length=16), nullable=False),
-        sa.Column("peer_host", sa.Text(), nullable=False),
-        sa.Column("peer_port", sa.Integer(), nullable=False),
-        sa.Column("started_at", sa.Float(), nullable=False),
-        sa.Column("ended_at", sa.Float(), nullable=False),
-        sa.Column("outcome", sa.String(length=16), nullable=False),
-        sa.Column("instances", sa.Integer(), nullable=False),
-        sa.Column("bytes", sa.Integer(), nullable=False),
-        sa.Column("set_aside_until", sa.Float(), nullable=True),
-        sa.Column("removed_at", sa.Float(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_associations")),
-    )
-    op.create_table(
         "batches",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("called_ae_title", sa.String(length=16), nullable=False),
@@ -52,26 +36,25 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'collecting'"),
     )
     op.create_table(
-        "instances",
-        sa.Column("association_id", sa.String(length=32), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
-        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
-        sa.Column("series_instance_uid", sa.String(length=64), nullable=True),
-        sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("received_at", sa.Float(), nullable=False),
+        "associations",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("called_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("peer_host", sa.Text(), nullable=False),
+        sa.Column("peer_port", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("instances", sa.Integer(), nullable=False),
+        sa.Column("bytes", sa.Integer(), nullable=False),
         sa.Column("batch_id", sa.String(length=32), nullable=True),
-        sa.Column("superseded", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["association_id"], ["associations.id"], name=op.f("fk_instances_association_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_instances_batch_id")),
-        sa.PrimaryKeyConstraint("association_id", "number", name=op.f("pk_instances")),
+        sa.Column("set_aside_until", sa.Float(), nullable=True),
+        sa.Column("removed_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_associations_batch_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_associations")),
     )
-    op.create_index("ix_instances_batch", "instances", ["batch_id", "sop_instance_uid"], unique=False)
-    op.create_index("ix_instances_study_instance_uid", "instances", ["study_instance_uid"], unique=False)
+    op.create_index("ix_associations_batch_id", "associations", ["batch_id"], unique=False)
+    op.create_index("ix_associations_removed_at", "associations", ["removed_at"], unique=False)
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -129,18 +112,23 @@ def upgrade() -> None:
     op.create_index("ix_export_tasks_state", "export_tasks", ["state"], unique=False)
     op.create_index("uq_export_tasks_job_destination", "export_tasks", ["job_id", "destination"], unique=True)
     op.create_table(
-        "job_instances",
-        sa.Column("job_id", sa.String(length=32), nullable=False),
+        "instances",
         sa.Column("association_id", sa.String(length=32), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("superseded", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
-            ["association_id", "number"],
-            ["instances.association_id", "instances.number"],
-            name=op.f("fk_job_instances_association_id_number"),
+            ["association_id"], ["associations.id"], name=op.f("fk_instances_association_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_instances_job_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("job_id", "association_id", "number", name=op.f("pk_job_instances")),
+        sa.PrimaryKeyConstraint("association_id", "number", name=op.f("pk_instances")),
     )
+    op.create_index("ix_instances_study_instance_uid", "instances", ["study_instance_uid"], unique=False)
     op.create_table(
         "quarantined_files",
         sa.Column("job_id", sa.String(length=32), nullable=False),
@@ -167,4 +155,17 @@ def upgrade() -> None:
             ["task_id"], ["export_tasks.id"], name=op.f("fk_export_files_task_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("task_id", "number", name=op.f("pk_export_files")),
+    )
+    op.create_table(
+        "job_instances",
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("association_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["association_id", "number"],
+            ["instances.association_id", "instances.number"],
+            name=op.f("fk_job_instances_association_id_number"),
+        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_instances_job_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "association_id", "number", name=op.f("pk_job_instances")),
     )

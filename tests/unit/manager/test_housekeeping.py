@@ -1,0 +1,198 @@
+"""Housekeeping on a real database: what leaves the disk, when, and what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from dicom_adapter.core.errors import OutOfResources
+from dicom_adapter.core.model import (
+    AssociationOutcome,
+    Batch,
+    BatchState,
+    ExportState,
+    ExportTask,
+    Job,
+    JobRef,
+    JobState,
+)
+from dicom_adapter.manager.housekeeping import Housekeeping, RetentionSettings
+from dicom_adapter.store import associations, batches, export_tasks, jobs
+from dicom_adapter.store.tables import metadata
+from tests.databases import fresh
+from tests.fakes import AE, FakeClock, FakeEngine, association, snapshot
+
+RETENTION, HISTORY = 60.0, 1000.0
+
+
+class FakeUpkeep:
+    """Notes what it is told to remove."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+        self.results: list[str] = []
+        self.unfinished = 0
+        self.healthy = True
+        self.works_again = False
+
+    def remove_association(self, association_id: str) -> None:
+        self.removed.append(association_id)
+
+    def remove_results(self, job_id: str) -> None:
+        self.results.append(job_id)
+
+    def finish_outcomes(self) -> int:
+        finished, self.unfinished = self.unfinished, 0
+        return finished
+
+    def probe(self) -> None:
+        if not self.works_again:
+            raise OutOfResources("the disk is full")
+        self.healthy = True
+
+
+class House:
+    """Housekeeping over one association, batch, job and export, in states that a test chooses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = fresh(folder)
+        self.clock = FakeClock()
+        self.engine = FakeEngine()
+        self.spool = FakeUpkeep()
+        self.intake_woken = 0
+        self.housekeeping = Housekeeping(
+            self.database,
+            snapshot,
+            self.clock,
+            RetentionSettings(RETENTION, HISTORY),
+            engines={"process": self.engine},
+            spool=self.spool,
+            on_outcomes=self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.intake_woken += 1
+
+    def work(self, job_state: JobState, export_state: ExportState | None = None) -> str:
+        """A processed batch with a job and perhaps an export, all ended at 1000; answers with the association's id."""
+        record, instances = association()
+        with self.database.write() as connection:
+            associations.add(connection, record, instances, set_aside_until=None)
+            batches.open_batch(connection, Batch("b", "LUNG", BatchState.COLLECTING, 1000, AE))
+            batches.add_instances(connection, "b", instances, overwrite=False)
+            batches.close(connection, "b", 1000)
+            batches.processor_done(connection, "b", 0, 1000)
+            jobs.add(connection, Job("j", "n", "b", "p1", "x", "LUNG", JobState.QUEUED, 1, 1, 0, 1000), None)
+            jobs.created(connection, "j", JobRef("j/1", "j/1"))
+            if job_state is JobState.SUCCEEDED:
+                jobs.succeeded(connection, "j", 1000, None)
+            elif job_state is JobState.FAILED:
+                jobs.failed(connection, "j", 1000, "why")
+            if export_state is not None:
+                export_tasks.add(connection, ExportTask("e", "j", "PACS", ExportState.PENDING, 0, 0, 1000), [])
+                export_tasks.attempted(
+                    connection,
+                    "e",
+                    state=export_state,
+                    failed=False,
+                    next_attempt_at=None,
+                    ended_at=1000,
+                    reason=None,
+                )
+        return record.id
+
+    def rows(self) -> dict[str, int]:
+        """The tables that are not empty."""
+        with self.database.read() as connection:
+            counts = {
+                name: connection.scalar(select(func.count()).select_from(table)) or 0
+                for name, table in metadata.tables.items()
+            }
+        return {name: count for name, count in counts.items() if count}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+
+
+async def test_ended_work_leaves_the_disk_after_retention_and_its_facts_after_history(house: House) -> None:
+    record = house.work(JobState.SUCCEEDED, ExportState.SUCCEEDED)
+    house.clock.moment = 1000 + RETENTION - 1
+    await house.housekeeping.step()
+    assert (house.spool.removed, house.engine.removed) == ([], [])
+    house.clock.moment = 1000 + RETENTION
+    await house.housekeeping.step()
+    assert (house.spool.removed, house.spool.results, house.engine.removed) == ([record], ["j"], ["j/1"])
+    await house.housekeeping.step()
+    assert house.spool.removed == [record]  # once
+    assert house.rows()["instances"] == 2
+    house.clock.moment += HISTORY + 1
+    await house.housekeeping.step()
+    assert house.rows() == {}
+
+
+@pytest.mark.parametrize(
+    ("job", "export"),
+    [
+        (JobState.FAILED, None),
+        (JobState.QUEUED, None),
+        (JobState.SUCCEEDED, ExportState.FAILED),
+        (JobState.SUCCEEDED, ExportState.PENDING),
+    ],
+)
+async def test_what_is_not_over_keeps_everything_for_ever(
+    house: House, job: JobState, export: ExportState | None
+) -> None:
+    house.work(job, export)
+    before = house.rows()
+    house.clock.moment += 1e9
+    await house.housekeeping.step()
+    assert (house.spool.removed, house.engine.removed, house.rows()) == ([], [], before)
+
+
+async def test_aborted_associations_are_set_aside_and_then_removed(house: House) -> None:
+    record, instances = association(outcome=AssociationOutcome.ABORTED)
+    with house.database.write() as connection:
+        associations.add(connection, record, instances, set_aside_until=1030.0)
+    await house.housekeeping.step()
+    assert house.spool.removed == []
+    house.clock.moment = 1030
+    await house.housekeeping.step()
+    assert house.spool.removed == [record.id]
+    house.clock.moment += HISTORY + 1
+    await house.housekeeping.step()
+    assert house.rows() == {}
+
+
+async def test_held_batches_stay(house: House) -> None:
+    record, instances = association(outcome=AssociationOutcome.INTERRUPTED)
+    with house.database.write() as connection:
+        associations.add(connection, record, instances, set_aside_until=None)
+        batches.open_batch(connection, Batch("b", "LUNG", BatchState.HELD, 1000, AE, held_reason="why"))
+        batches.add_instances(connection, "b", instances, overwrite=False)
+    house.clock.moment += 1e9
+    await house.housekeeping.step()
+    assert house.spool.removed == []
+    with house.database.write() as connection:
+        assert batches.drop(connection, "b", house.clock.moment)
+    house.clock.moment += RETENTION
+    await house.housekeeping.step()
+    assert house.spool.removed == [record.id]
+
+
+async def test_a_disk_that_works_again_is_used_again(house: House) -> None:
+    house.spool.healthy = False
+    house.spool.unfinished = 2
+    await house.housekeeping.step()
+    assert not house.spool.healthy
+    assert house.intake_woken == 1
+    house.spool.works_again = True
+    await house.housekeeping.step()
+    assert house.spool.healthy
+    assert house.intake_woken == 1

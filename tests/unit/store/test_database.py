@@ -1,0 +1,93 @@
+"""The database file: migrated as the tables say, refused when it is not ours, durable, one writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from dicom_adapter.core.model import Batch, BatchState
+from dicom_adapter.store import batches
+from dicom_adapter.store.database import Database, DatabaseUnusable
+from dicom_adapter.store.tables import metadata
+from tests.databases import fresh
+from tests.fakes import AE
+
+
+def _open(database: Database, *ids: str) -> None:
+    """Open these batches in one transaction."""
+    with database.write() as connection:
+        for batch_id in ids:
+            batches.open_batch(connection, Batch(batch_id, "LUNG", BatchState.COLLECTING, 1.0, AE, deadline=9.0))
+
+
+def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
+    database = Database(tmp_path / "adapter.db")
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    database.close()
+
+
+def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    fresh(tmp_path).close()
+    database = Database(tmp_path / "adapter.db")
+    with database.read() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+    database.close()
+
+
+def test_a_commit_survives_a_power_cut(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with database.read() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough to be taken for one" * 10, b"SQLite format 3\0" + bytes(84)]
+)
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "adapter.db"
+    path.write_bytes(content)
+    with pytest.raises(DatabaseUnusable, match=r"adapter\.db cannot be used .* The received files are untouched"):
+        Database(path)
+    assert path.read_bytes() == content
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(DatabaseUnusable, match="cannot be used"):
+        Database(tmp_path / "adapter.db")
+
+
+def test_a_failed_transaction_leaves_no_trace(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with pytest.raises(IntegrityError):
+        _open(database, "b", "b")
+    with database.read() as connection:
+        assert batches.get(connection, "b") is None
+    database.close()
+
+
+def test_two_batches_cannot_collect_for_one_ae_title(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with pytest.raises(IntegrityError):
+        _open(database, "b1", "b2")
+    database.close()
+
+
+def test_an_error_shows_no_value(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with pytest.raises(IntegrityError) as raised:
+        _open(database, "secret-id", "secret-id")
+    assert "secret-id" not in str(raised.value)
+    database.close()

@@ -1,0 +1,83 @@
+"""Ids, clocks and the form of log lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from dicom_adapter import logs
+from dicom_adapter.clock import Clock
+from dicom_adapter.identifiers import new_id
+
+
+class TestIds:
+    def test_they_sort_by_time(self) -> None:
+        first = new_id()
+        time.sleep(0.002)
+        assert first < new_id()
+
+    def test_they_are_short_plain_and_unlike(self) -> None:
+        made = {new_id() for _ in range(10_000)}
+        assert len(made) == 10_000
+        assert {len(one) for one in made} == {16}
+        assert all(one.isascii() and one.isalnum() and one == one.lower() for one in made)
+
+
+class TestClock:
+    def test_setting_the_wall_clock_moves_no_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = Clock()
+        before, real = clock.steady(), time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 3600)
+        assert clock.now() - before > 3500
+        assert abs(clock.steady() - before) < 60
+
+    def test_the_recent_past_on_the_steady_clock(self) -> None:
+        clock = Clock()
+        assert clock.steady_from_wall(clock.now() - 10) == pytest.approx(clock.steady() - 10, abs=1)
+        assert clock.steady_from_wall(clock.now() + 3600) <= clock.steady()  # the wall clock was set back meanwhile
+
+
+class TestLogs:
+    @pytest.fixture(autouse=True)
+    def _leave_logging_as_it_was(self) -> Iterator[None]:
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        yield
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+    def test_text(self) -> None:
+        out = io.StringIO()
+        logs.configure("info", "text", out)
+        structlog.get_logger("test").info("association rejected", ae_title="A\nB\x1b[31m")
+        assert out.getvalue().count("\n") == 1
+        assert "\x1b" not in out.getvalue()
+        assert "A\\nB" in out.getvalue()
+
+    def test_json(self) -> None:
+        out = io.StringIO()
+        logs.configure("info", "json", out)
+        structlog.get_logger("test").warning("it happened", count=3, peer="x\ny")
+        logging.getLogger("another.library").error("and %s", "this")
+        first, second = map(json.loads, out.getvalue().splitlines())
+        assert (first["event"], first["level"], first["count"], first["peer"]) == ("it happened", "warning", 3, "x\\ny")
+        assert (second["event"], second["level"]) == ("and this", "error")
+
+    def test_level(self) -> None:
+        out = io.StringIO()
+        logs.configure("warning", "text", out)
+        structlog.get_logger("test").info("not this")
+        assert out.getvalue() == ""
+
+    def test_a_closed_log_does_not_stop_the_service(self) -> None:
+        out = io.StringIO()
+        logs.configure("info", "text", out)
+        out.close()
+        structlog.get_logger("test").info("nobody hears it")
