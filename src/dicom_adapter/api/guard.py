@@ -1,11 +1,12 @@
 """The door of the REST API: who may knock. Plain ASGI, before any route.
 
-SECURITY: a loopback port can be reached by any web page in a browser on this machine. DNS rebinding shows in `Host`;
-a cross-site form cannot send `application/json` without asking first, and we answer no such question (no CORS).
+SECURITY: a loopback port can be reached by any web page in a browser on this machine. DNS rebinding shows in `Host`, as
+a name that is not ours (never as an address, which cannot be rebound); a cross-site form cannot send `application/json` without asking first, and we answer no such question (no CORS).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
@@ -16,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024  # bytes: the largest resource is a few kilobytes
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+LOCAL_NAMES = frozenset({"localhost"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -25,7 +26,7 @@ class Guard:
 
     def __init__(self, app: Asgi, hosts: Collection[str]) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts) | LOOPBACK_NAMES
+        self._hosts = frozenset(host.lower() for host in hosts) | LOCAL_NAMES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -37,7 +38,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = _host_of(headers.get(b"host", ""))
-        if host not in self._hosts:
+        if host not in self._hosts and not _is_address(host):
             return 403, f"The Host header names {host!r}, which is not a name of this adapter (`api.host`)."
         if scope["method"] not in SAFE_METHODS:
             kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
@@ -54,6 +55,14 @@ def _host_of(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.rpartition(":")[0].lower() if ":" in header else header.lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -205,9 +205,14 @@ def _api_beyond_this_machine(settings: Settings) -> Iterator[Finding]:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback:
-        message = "the REST API has no authentication: whoever reaches this address can operate the adapter"
+    if loopback:
+        return
+    message = "the REST API has no authentication: whoever reaches this address can operate the adapter"
+    if settings.api.anonymous:
         yield Finding(("api", "host"), message, Severity.WARNING, found=quote(host), allowed="127.0.0.1")
+    else:
+        hint = "`api.anonymous: true` says that this is meant, on a network that only operators reach"
+        yield Finding(("api", "host"), message, found=quote(host), allowed="127.0.0.1", hint=hint)
 
 
 def _makes_jobs(entry: AeTitleEntry) -> bool:

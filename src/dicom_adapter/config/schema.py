@@ -303,8 +303,9 @@ class Results(Section):
 class Api(Section):
     """api"""
 
-    host: Host = ours("127.0.0.1", "Address of the REST API. It has no authentication yet: keep it on this machine.")
+    host: Host = ours("127.0.0.1", "Address of the REST API. Beyond this machine only with `anonymous`.")
     port: Annotated[int, Between(0, 65_535), Allowed("0 to 65535; 0 takes a free port")] = ours(5000, "Its TCP port.")
+    anonymous: Flag = ours(False, "true: whoever reaches the API may act on studies. It has no authentication yet.")
 
 
 class Log(Section):

@@ -278,6 +278,7 @@ class TestGuard:
             ("127.0.0.1", 200),
             ("[::1]:5000", 200),
             ("ADAPTER.example:5000", 200),
+            ("192.0.2.9:5000", 200),
             ("evil.example", 403),
             ("localhost.evil.example:5000", 403),
             ("", 403),

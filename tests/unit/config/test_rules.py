@@ -47,7 +47,8 @@ RULES = [
         [(WARNING, "dicom.scp.log-phi"), (WARNING, "dicom.scu.log-phi")],
     ),
     ("storage: {durability: none}", [(WARNING, "storage.durability")]),
-    ("api: {host: 0.0.0.0}", [(WARNING, "api.host")]),
+    ("api: {host: 0.0.0.0}", [(ERROR, "api.host")]),
+    ("api: {host: 0.0.0.0, anonymous: true}", [(WARNING, "api.host")]),
     ("api: {host: localhost}", []),
     ("api: {host: '::1'}", []),
 ]
