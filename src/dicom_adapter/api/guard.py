@@ -1,7 +1,8 @@
 """The door of the REST API: who may knock. Plain ASGI, before any route.
 
 SECURITY: a loopback port can be reached by any web page in a browser on this machine. DNS rebinding shows in `Host`, as
-a name that is not ours (never as an address, which cannot be rebound); a cross-site form cannot send `application/json` without asking first, and we answer no such question (no CORS).
+a name that is not ours (never as an address, which cannot be rebound); a cross-site form cannot send `application/json`
+without asking first, and we answer no such question (no CORS).
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.filereader import read_file_meta_info
-from tests.dicom_files import data_set_head, readable_files
 
 from dicom_adapter.dicom import dataset_head
 from dicom_adapter.dicom.dataset_head import MAX_DEPTH, HeadScanner
+from tests.dicom_files import data_set_head, readable_files
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
