@@ -77,7 +77,7 @@ class Listener:
         self._accepting: threading.Thread | None = None
         self._ended = threading.Condition()
         self._threads: set[threading.Thread] = set()
-        self._connections: dict[Connection, bool] = {}  # in order of arrival; True: it has an association
+        self._connections: dict[Connection, bool] = {}  # in order of arrival; True: it may be dropped
 
     # --- what it is doing -------------------------------------------------------------------------------------------
 
@@ -136,9 +136,13 @@ class Listener:
         for listening in self._sockets:
             listening.close()
         with self._ended:
-            silent = [connection for connection, established in self._connections.items() if not established]
-        for connection in silent:
+            pending = self._pending()
+        for connection in pending:
             connection.wake()
+
+    def _pending(self) -> list[Connection]:
+        """Connections without an association, oldest first: silent ones, and rejected ones until the peer closes."""
+        return [connection for connection, pending in self._connections.items() if pending]
 
     def _wait_for_end(self, patience: float) -> bool:
         with self._ended:
@@ -191,11 +195,12 @@ class Listener:
         thread = threading.Thread(target=self._run, args=(connection,), name="association", daemon=True)
         with self._ended:
             self._threads.add(thread)
-            self._connections[connection] = False
-            silent = [pending for pending, established in self._connections.items() if not established]
-        if len(silent) > self._settings.max_pending_connections:
-            self._places.count("connections_dropped")
-            silent[0].wake()
+            self._connections[connection] = True
+            pending = self._pending()
+            if len(pending) > self._settings.max_pending_connections:
+                self._connections[pending[0]] = False  # it is gone already, though its thread may not know yet
+                self._places.count("connections_dropped")
+                pending[0].wake()
         try:
             thread.start()
         except RuntimeError:  # the system has no thread left
@@ -218,6 +223,8 @@ class Listener:
     # --- admitting associations -------------------------------------------------------------------------------------
 
     def _admit(self, rq: AAssociateRQ, connection: Connection) -> tuple[Accept, OpenAssociation, ScpPolicy] | Reject:
+        with self._ended:
+            self._connections[connection] = False
         snapshot = self._snapshot()
         self._host_names.refresh(_hosts_to_know(rq, snapshot))
         below_watermark = self._storage.below_watermark()
@@ -236,9 +243,9 @@ class Listener:
         if isinstance(decision, Reject):
             answer = decision.answer
             self._places.count(f"associations_rejected_{answer.result}_{answer.source}_{answer.reason}")
+            with self._ended:
+                self._connections[connection] = True
             return decision
-        with self._ended:
-            self._connections[connection] = True
         return decision, association, snapshot.scp
 
     def _open(self, rq: AAssociateRQ, connection: Connection) -> OpenAssociation:

@@ -81,6 +81,17 @@ def test_silent_connections_hold_no_place_and_the_oldest_is_dropped_first(tmp_pa
         assert scp.listener.counters()["connections_dropped"] == 1
 
 
+def test_each_connection_too_many_drops_another_one(tmp_path: Path) -> None:
+    with ExitStack() as stack, running(tmp_path / "storage", settings=settings(max_pending_connections=2)) as scp:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", scp.listener.port), timeout=10))
+            for _ in range(20)
+        ]
+        for connection in silent[:-2]:
+            assert connection.recv(1) == b""
+        assert scp.listener.counters()["connections_dropped"] == 18
+
+
 def test_a_connection_without_a_request_is_closed_at_artim(tmp_path: Path) -> None:
     quick = settings(timeouts=replace(QUICK, artim=0.2))
     with (
