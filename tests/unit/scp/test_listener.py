@@ -124,6 +124,15 @@ def test_an_idle_association_is_aborted_and_its_place_freed(tmp_path: Path) -> N
         assert scp.listener.open_associations() == []
 
 
+def test_keep_alive_is_as_configured(tmp_path: Path) -> None:
+    with running(tmp_path / "storage", settings=settings(timeouts=replace(QUICK, keep_alive=17))) as scp:
+        scp.associate()
+        (connection,) = scp.listener._connections
+        sock = connection._transport._sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 17
+
+
 def test_live_view(tmp_path: Path) -> None:
     with running(tmp_path / "storage") as scp:
         connection = scp.associate()
