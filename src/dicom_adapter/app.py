@@ -164,7 +164,7 @@ class Adapter:
             snapshot,
             clock,
             batcher_trigger,
-            is_open=self._is_open,
+            is_open=self._listener.is_open_to,
             take_up=self._intake.take_all,
             on_closed=processors.trigger.pull,
         )
@@ -255,9 +255,6 @@ class Adapter:
         """Let go of the storage folder. Everything that matters is on disk already."""
         self._database.close()
         self._spool.close()
-
-    def _is_open(self, ae_title: str) -> bool:
-        return any(one.record.called_ae_title == ae_title for one in self._listener.open_associations())
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)

@@ -90,9 +90,9 @@ class Listener:
         """What is open now, oldest first."""
         return self._places.open_associations()
 
-    def open_instances(self, ae_title: str) -> int:
-        """How many open associations to this Clara AE Title hold instances."""
-        return self._places.open_with_instances(ae_title)
+    def is_open_to(self, ae_title: str) -> bool:
+        """Whether an association to this Clara AE Title is open. Once it is not, its end is durable."""
+        return self._places.is_open_to(ae_title)
 
     def counters(self) -> dict[str, int]:
         """Everything counted since the start: associations by outcome and rejection, instances, bytes, failures."""

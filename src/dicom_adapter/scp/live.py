@@ -66,13 +66,10 @@ class Places:
         with self.lock:
             return [replace(association) for association in self._open.values()]
 
-    def open_with_instances(self, called_ae_title: str) -> int:
-        """How many open associations to this AE Title hold instances: their batch must wait for them."""
+    def is_open_to(self, called_ae_title: str) -> bool:
+        """Whether an association to this AE Title is open: its batch must wait for it."""
         with self.lock:
-            return sum(
-                association.instances > 0 and association.record.called_ae_title == called_ae_title
-                for association in self._open.values()
-            )
+            return any(association.record.called_ae_title == called_ae_title for association in self._open.values())
 
 
 def _add(counters: Counter[str], association: OpenAssociation) -> None:

@@ -135,8 +135,8 @@ def test_keep_alive_is_as_configured(tmp_path: Path) -> None:
 
 def test_live_view(tmp_path: Path) -> None:
     with running(tmp_path / "storage") as scp:
+        assert not scp.listener.is_open_to("BRAIN")
         connection = scp.associate()
-        assert scp.listener.open_instances("BRAIN") == 0
         store(connection, tmp_path)
         store(connection, tmp_path, data_set(CT, "1.2.3.4.5", 5000), message_id=2)
         store(connection, tmp_path, b"", message_id=3)
@@ -146,11 +146,11 @@ def test_live_view(tmp_path: Path) -> None:
         assert (association.instances, association.failures) == (2, 1)
         assert association.bytes > 5000
         assert association.last_activity >= association.record.started_at
-        assert scp.listener.open_instances("BRAIN") == 1
-        assert scp.listener.open_instances("LUNG") == 0
+        assert scp.listener.is_open_to("BRAIN")
+        assert not scp.listener.is_open_to("LUNG")
         connection.release()
         eventually(lambda: not scp.listener.open_associations())
-        assert scp.listener.open_instances("BRAIN") == 0
+        assert not scp.listener.is_open_to("BRAIN")
         counters = scp.listener.counters()
         assert counters["instances"] == 2
         assert counters["bytes"] == association.bytes
