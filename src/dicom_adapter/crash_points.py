@@ -29,11 +29,10 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "job.after_create": "the engine knows the job, its ids are not stored",
     "job.after_upload": "the payload is complete, that is not stored",
     "job.before_start": "the payload is complete and stored, the job is not started",
+    "job.while_starting": "the run's supervisor is a process, and has not said that it began",
     "job.after_start": "D6: the job runs, that is not stored",
     "results.before_commit": "D8: a job's results are staged, its end and its export tasks are not written",
     "results.after_commit": "the end of the job and its export tasks are durable",
-    "results.before_commit": "a job's results are judged and linked aside, its export tasks are not written",
-    "results.after_commit": "D7: its export tasks are durable",
     "export.after_response": "the peer has a file, its outcome is not stored",
     "export.before_commit": "an export ended, its verdict is not stored",
 }

@@ -238,14 +238,15 @@ def test_death_at_every_step_of_one_trip(house: House) -> None:
     assert max(house.pacs.received.values()) <= 3
 
 
-@pytest.mark.parametrize("point", ["job.before_start", "job.after_start", "export.after_response"])
+@pytest.mark.parametrize("point", ["job.while_starting", "job.after_start", "export.after_response"])
 def test_two_deaths_at_the_same_step(house: House, point: str) -> None:
     images = house.images(1)
     house.start_to_die_at(point, wait=True)
     send(house.adapter.port, images)
     house.died()
-    house.start_to_die_at(point, wait=False)
-    house.died()
+    if point != "job.while_starting":  # not passed again: the run has begun
+        house.start_to_die_at(point, wait=False)
+        house.died()
     house.adapter.start()
     house.adapter.wait_for("exports", "succeeded")
     assert house.studies_run() == {images[0].study: 1}
@@ -291,6 +292,6 @@ def test_deaths_at_any_moment_under_load(house: House) -> None:
             sender.join()
     assert house.has(acknowledged)
     eventually(lambda: released <= set(house.studies_run()), patience=60)
-    eventually(lambda: all(one["state"] == "succeeded" for one in house.adapter.items("exports")), patience=60)
+    for kind in ("jobs", "exports"):
+        eventually(lambda kind=kind: {one["state"] for one in house.adapter.items(kind)} == {"succeeded"})  # type: ignore[misc]
     assert set(house.studies_run().values()) == {1}
-    assert all(one["state"] == "succeeded" for one in house.adapter.items("jobs"))

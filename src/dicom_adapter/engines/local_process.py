@@ -28,6 +28,7 @@ from typing import Any
 from ..core.errors import PermanentError, TemporaryError
 from ..core.model import EngineState, JobRef, JobSpec, JobStatus, PayloadFile
 from ..core.snapshot import Pipeline
+from ..crash_points import crash_point
 from . import process_runner as runner
 
 LOG_LIMIT = 64 << 20  # bytes kept of each of stdout and stderr
@@ -174,6 +175,7 @@ class LocalProcessEngine:
                 env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
                 start_new_session=True,  # neither our terminal's signals nor our end reach it
             )
+        crash_point("job.while_starting")
         assert supervisor.stdout is not None
         with supervisor.stdout as stream:
             answer, _, reason = stream.readline().decode().strip().partition(" ")
