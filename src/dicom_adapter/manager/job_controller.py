@@ -30,6 +30,8 @@ from .trigger import Trigger
 
 log = structlog.get_logger("jobs")
 
+WINDOW = 16  # jobs of a pipeline looked at in one step, beside those that may run: the backlog stays in the database
+UNSTORED_PAUSE = 5.0  # seconds before a job is worked on again whose fact could not be stored
 OBSERVE_INTERVALS = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between looks at a running job; then the last for ever
 
 
@@ -66,22 +68,21 @@ class JobController:
         self._path_of = path_of
         self._on_exports = on_exports
         self._active: dict[str, tuple[str, asyncio.Task[None]]] = {}  # job id -> (pipeline id, its task)
+        self._canceling: set[str] = set()
 
     async def step(self) -> float | None:
-        now = self._clock.steady()
-        due_in: float | None = None
-        for job in await asyncio.to_thread(self._load):
-            if job.id in self._active:
-                continue
-            if job.next_attempt_at is not None and job.next_attempt_at > now:
-                due_in = min(job.next_attempt_at - now, due_in if due_in is not None else job.next_attempt_at - now)
+        # A job that was worked on when we began to look may have changed since: what we saw of it does not count.
+        busy = self._active.keys() | self._canceling
+        due, next_due_in = await asyncio.to_thread(self._load)
+        for job in due:
+            if job.id in busy or job.id in self._active or job.id in self._canceling:
                 continue
             pipeline = self._snapshot().pipelines.get(job.pipeline_id)
             if pipeline is None or self._running(job.pipeline_id) < pipeline.concurrency:
                 task = asyncio.create_task(self._advance(job, pipeline), name=f"job {job.id}")
                 self._active[job.id] = (job.pipeline_id, task)
                 task.add_done_callback(partial(self._ended, job.id))
-        return due_in
+        return next_due_in
 
     async def stop(self) -> None:
         tasks = [task for _, task in self._active.values()]
@@ -91,23 +92,32 @@ class JobController:
 
     async def cancel(self, job_id: str) -> bool:
         """End a job for good, by a person's wish. False when there is no such job, or it is over."""
-        job = await asyncio.to_thread(self._get, job_id)
-        if job is None or next_step(job) is Step.DONE:
+        if job_id in self._canceling:
             return False
+        self._canceling.add(job_id)  # nobody takes it up again until it is canceled, or cannot be
+        try:
+            return await self._cancel(job_id)
+        finally:
+            self._canceling.discard(job_id)
+            self.trigger.pull()
+
+    async def _cancel(self, job_id: str) -> bool:
         _, task = self._active.get(job_id, (None, None))
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        job = await asyncio.to_thread(self._get, job_id)  # it may have ended meanwhile
+        job = await asyncio.to_thread(self._get, job_id)
         if job is None or next_step(job) is Step.DONE:
             return False
         pipeline = self._snapshot().pipelines.get(job.pipeline_id)
         if pipeline is not None:
             engine = self._engines[pipeline.engine]
-            ref = await engine.find_job(self._spec(job)) if job.state is JobState.QUEUED else _ref(job)
+            spec = await asyncio.to_thread(self._spec, job)
+            ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
             if ref is not None:
                 await engine.cancel_job(ref, "canceled by a person")
-        await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now())
+        if not await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now()):
+            return False
         log.info("job canceled", job=job_id)
         return True
 
@@ -125,6 +135,15 @@ class JobController:
 
     async def _advance(self, job: Job, pipeline: Pipeline | None) -> None:
         """Take one job as far as it goes: to its end, or to something it has to wait for."""
+        try:
+            await self._try(job, pipeline)
+        except Exception:  # not even that could be stored: the database does not take it
+            log.exception(
+                "a job waits, as what became of its step cannot be stored", job=job.id, seconds=UNSTORED_PAUSE
+            )
+            await asyncio.sleep(UNSTORED_PAUSE)  # and keeps its place: no spin
+
+    async def _try(self, job: Job, pipeline: Pipeline | None) -> None:
         try:
             if pipeline is None:
                 raise PermanentError(
@@ -205,17 +224,21 @@ class JobController:
         log.warning("job waits", job=job.id, reason=reason, seconds=round(delay, 1))
         await asyncio.to_thread(self._write, jobs.step_failed, job.id, self._clock.steady() + delay, reason)
 
-    def _load(self) -> list[Job]:
+    def _load(self) -> tuple[list[Job], float | None]:
+        """Jobs that are due, and in how many seconds another one is."""
+        now = self._clock.steady()
+        most = max((pipeline.concurrency for pipeline in self._snapshot().pipelines.values()), default=0)
         with self._database.read() as connection:
-            return jobs.active(connection)
+            next_at = jobs.next_due_at(connection, now)
+            return jobs.due(connection, now, most + WINDOW), None if next_at is None else next_at - now
 
     def _get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             return jobs.get(connection, job_id)
 
-    def _write(self, change: Callable[..., None], *arguments: object) -> None:
+    def _write(self, change: Callable[..., bool | None], *arguments: object) -> bool | None:
         with self._database.write() as connection:
-            change(connection, *arguments)
+            return change(connection, *arguments)
 
     def _spec(self, job: Job) -> JobSpec:
         with self._database.read() as connection:

@@ -78,6 +78,9 @@ class ResultsCollector:
         crash_point("results.before_commit")
         tasks = self._commit(job, pipeline, staged, refused, _words(results, staged, pipeline))
         crash_point("results.after_commit")
+        if tasks is None:
+            log.info("results of a job that was canceled are not sent", job=job.id)
+            return
         log.info("job succeeded", job=job.id, results=len(staged), quarantined=len(refused), exports=tasks)
 
     def _commit(
@@ -87,11 +90,13 @@ class ResultsCollector:
         staged: Sequence[StagedResult],
         refused: Mapping[int, tuple[str, str]],
         reason: str | None,
-    ) -> list[str]:
+    ) -> list[str] | None:
+        """The export tasks that were made, or None when the job was canceled meanwhile."""
         now = self._clock.now()
         made = []
         with self._database.write() as connection:
-            jobs.succeeded(connection, job.id, now, reason)
+            if not jobs.succeeded(connection, job.id, now, reason):
+                return None
             jobs.add_quarantined(connection, job.id, refused)
             for destination in pipeline.destinations if staged else ():
                 task = ExportTask(new_id(), job.id, destination, ExportState.PENDING, 0, 0, now)

@@ -1,11 +1,15 @@
-"""Jobs: made by the processor runner, moved by the job controller. Each update is one durable fact."""
+"""Jobs: made by the processor runner, moved by the job controller. Each update is one durable fact.
+
+A transition happens only from the state that it names: a thread that outlived its task cannot revive a job that a
+person canceled meanwhile.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from ..core.model import Instance, Job, JobRef, JobState
 from .batches import instance, instances_of
@@ -47,15 +51,29 @@ def get(connection: Connection, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def active(connection: Connection) -> list[Job]:
-    """Every job that is not over, those the engine knows first, then in the order their batches closed."""
+def due(connection: Connection, now: float, per_pipeline: int) -> list[Job]:
+    """Jobs that are not over and wait for no time: those the engine knows first, then as their batches closed.
+
+    Of each pipeline at most `per_pipeline`: the backlog stays in the database, and no pipeline hides another's jobs.
+    """
     begun = case((jobs.c.state == JobState.QUEUED, 1), else_=0)
-    return [
-        _job(row)
-        for row in connection.execute(
-            select(jobs).where(jobs.c.state.in_(ACTIVE)).order_by(begun, jobs.c.created_at, jobs.c.id)
-        )
-    ]
+    order = (begun, jobs.c.created_at, jobs.c.id)
+    place = func.row_number().over(partition_by=jobs.c.pipeline_id, order_by=order)
+    ranked = (
+        select(jobs.c.id, place.label("place"))
+        .where(jobs.c.state.in_(ACTIVE), jobs.c.next_attempt_at.is_(None) | (jobs.c.next_attempt_at <= now))
+        .subquery()
+    )
+    first = select(jobs).join(ranked, ranked.c.id == jobs.c.id).where(ranked.c.place <= per_pipeline).order_by(*order)
+    return [_job(row) for row in connection.execute(first)]
+
+
+def next_due_at(connection: Connection, now: float) -> float | None:
+    """When the next job that waits is due."""
+    earliest: float | None = connection.scalar(
+        select(func.min(jobs.c.next_attempt_at)).where(jobs.c.state.in_(ACTIVE), jobs.c.next_attempt_at > now)
+    )
+    return earliest
 
 
 def instances_of_job(connection: Connection, job: Job) -> list[Instance]:
@@ -91,9 +109,10 @@ def calling_ae_titles(connection: Connection, batch_id: str) -> list[str]:
 
 def created(connection: Connection, job_id: str, ref: JobRef) -> None:
     """queued -> created."""
-    _set(
+    _move(
         connection,
         job_id,
+        [JobState.QUEUED],
         state=JobState.CREATED,
         engine_job_id=ref.job_id,
         engine_payload_id=ref.payload_id,
@@ -104,42 +123,41 @@ def created(connection: Connection, job_id: str, ref: JobRef) -> None:
 
 def uploaded(connection: Connection, job_id: str) -> None:
     """created -> uploaded."""
-    _set(connection, job_id, state=JobState.UPLOADED, failures=0, next_attempt_at=None)
+    _move(connection, job_id, [JobState.CREATED], state=JobState.UPLOADED, failures=0, next_attempt_at=None)
 
 
 def started(connection: Connection, job_id: str, now: float) -> None:
     """uploaded -> started."""
-    _set(connection, job_id, state=JobState.STARTED, started_at=now, failures=0, next_attempt_at=None, reason=None)
+    _move(
+        connection,
+        job_id,
+        [JobState.UPLOADED],
+        state=JobState.STARTED,
+        started_at=now,
+        failures=0,
+        next_attempt_at=None,
+        reason=None,
+    )
 
 
-def succeeded(connection: Connection, job_id: str, now: float, reason: str | None) -> None:
-    """started -> succeeded, in the transaction that makes its export tasks."""
-    _set(connection, job_id, state=JobState.SUCCEEDED, ended_at=now, reason=reason)
+def succeeded(connection: Connection, job_id: str, now: float, reason: str | None) -> bool:
+    """started -> succeeded, in the transaction that makes its export tasks. False: it was over, so make none."""
+    return _move(connection, job_id, [JobState.STARTED], state=JobState.SUCCEEDED, ended_at=now, reason=reason)
 
 
 def step_failed(connection: Connection, job_id: str, next_attempt_at: float, reason: str) -> None:
     """A call to the engine failed for now: the state stays."""
-    _set(connection, job_id, failures=jobs.c.failures + 1, next_attempt_at=next_attempt_at, reason=reason)
+    _move(connection, job_id, ACTIVE, failures=jobs.c.failures + 1, next_attempt_at=next_attempt_at, reason=reason)
 
 
-def next_attempt(connection: Connection, job_id: str, next_attempt_at: float | None, reason: str | None) -> None:
+def next_attempt(connection: Connection, job_id: str, next_attempt_at: float, reason: str) -> None:
     """started -> queued: the run failed, another attempt is due at that time."""
-    _set(
-        connection,
-        job_id,
-        state=JobState.QUEUED,
-        attempt=jobs.c.attempt + 1,  # the engine's ids stay those of the last one, for its logs, until it is created
-        started_at=None,
-        ended_at=None,
-        failures=0,
-        next_attempt_at=next_attempt_at,
-        reason=reason,
-    )
+    _queue_again(connection, job_id, [JobState.STARTED], next_attempt_at, reason)
 
 
 def failed(connection: Connection, job_id: str, now: float, reason: str) -> None:
     """-> failed: a dead letter."""
-    _set(connection, job_id, state=JobState.FAILED, ended_at=now, next_attempt_at=None, reason=reason)
+    _move(connection, job_id, ACTIVE, state=JobState.FAILED, ended_at=now, next_attempt_at=None, reason=reason)
 
 
 def retry(connection: Connection, job_id: str, tries: int) -> bool:
@@ -148,18 +166,24 @@ def retry(connection: Connection, job_id: str, tries: int) -> bool:
     if job is None:
         return False
     if job.state in ACTIVE and job.next_attempt_at is not None:
-        _set(connection, job_id, next_attempt_at=None)
-        return True
-    if job.state not in (JobState.FAILED, JobState.CANCELED):
-        return False
-    next_attempt(connection, job_id, None, "tried again by a person")
-    _set(connection, job_id, attempts_allowed=job.attempt + tries)
-    return True
+        return _move(connection, job_id, ACTIVE, next_attempt_at=None)
+    over = [JobState.FAILED, JobState.CANCELED]
+    return _queue_again(connection, job_id, over, None, "tried again by a person") and _move(
+        connection, job_id, [JobState.QUEUED], attempts_allowed=job.attempt + tries
+    )
 
 
-def canceled(connection: Connection, job_id: str, now: float) -> None:
-    """-> canceled, by a person."""
-    _set(connection, job_id, state=JobState.CANCELED, ended_at=now, next_attempt_at=None, reason="canceled by a person")
+def canceled(connection: Connection, job_id: str, now: float) -> bool:
+    """-> canceled, by a person. False: it was over."""
+    return _move(
+        connection,
+        job_id,
+        ACTIVE,
+        state=JobState.CANCELED,
+        ended_at=now,
+        next_attempt_at=None,
+        reason="canceled by a person",
+    )
 
 
 def add_quarantined(connection: Connection, job_id: str, files: Mapping[int, tuple[str, str]]) -> None:
@@ -179,11 +203,32 @@ def of_batch(connection: Connection, batch_id: str) -> list[Job]:
 
 
 def mark_removed(connection: Connection, job_id: str, now: float) -> None:
-    _set(connection, job_id, removed_at=now)
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed_at=now))
 
 
-def _set(connection: Connection, job_id: str, **values: object) -> None:
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+def _queue_again(
+    connection: Connection, job_id: str, states: Sequence[JobState], next_attempt_at: float | None, reason: str
+) -> bool:
+    return _move(
+        connection,
+        job_id,
+        states,
+        state=JobState.QUEUED,
+        attempt=jobs.c.attempt + 1,  # the engine's ids stay those of the last one, for its logs, until it is created
+        started_at=None,
+        ended_at=None,
+        failures=0,
+        next_attempt_at=next_attempt_at,
+        reason=reason,
+    )
+
+
+def _move(connection: Connection, job_id: str, states: Sequence[JobState], **values: object) -> bool:
+    """Change a job that is in one of these states, its files still there. False: it is not."""
+    changed = connection.execute(
+        update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(states), jobs.c.removed_at.is_(None)).values(**values)
+    )
+    return changed.rowcount == 1
 
 
 def _job(row: Row[Any]) -> Job:

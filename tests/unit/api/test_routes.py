@@ -21,6 +21,7 @@ from dicom_adapter.core.model import (
     ExportTask,
     FileOutcome,
     Job,
+    JobRef,
     JobState,
 )
 from dicom_adapter.store import associations, batches, export_tasks, jobs
@@ -125,6 +126,8 @@ def _fill(database: Database) -> None:
                 Job(job_id, f"n-{job_id}", "b1", "p1", "lung_ai", "LUNG", JobState.QUEUED, 1, 1, 0, 1002),
                 None,
             )
+        jobs.created(connection, "j0", JobRef("j0/1", "j0/1"))
+        jobs.uploaded(connection, "j0")
         jobs.started(connection, "j0", 1003)
         jobs.succeeded(connection, "j0", 1010, None)
         jobs.add_quarantined(connection, "j0", {2: ("quarantine/j0/2", "the file is not DICOM")})

@@ -88,6 +88,8 @@ class House:
             jobs.add(connection, Job("j", "n", "b", "p1", "x", "LUNG", JobState.QUEUED, 1, 1, 0, 1000), None)
             jobs.created(connection, "j", JobRef("j/1", "j/1"))
             if job_state is JobState.SUCCEEDED:
+                jobs.uploaded(connection, "j")
+                jobs.started(connection, "j", 1000)
                 jobs.succeeded(connection, "j", 1000, None)
             elif job_state is JobState.FAILED:
                 jobs.failed(connection, "j", 1000, "why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import Batch, BatchState, EngineState, Job, JobRef, JobState, JobStatus
 from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
-from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager import job_controller
+from dicom_adapter.manager.job_controller import WINDOW, JobController
 from dicom_adapter.store import associations, batches, jobs
 from dicom_adapter.store.database import Database
 from tests.databases import fresh
@@ -227,3 +229,99 @@ async def test_cancel(house: House) -> None:
     assert house.get().state is JobState.CANCELED
     assert not await house.controller.cancel("j1")
     assert not await house.controller.cancel("nothing")
+
+
+async def test_what_was_seen_of_a_job_before_its_task_ended_does_not_count(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task ends between our look into the database and what we do about it: no attempt is lost, none doubled."""
+    house.job(attempts_allowed=3)
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    seen = house.controller._load()  # the job is started
+    ended = threading.Event()
+
+    def slow() -> tuple[list[Job], float | None]:
+        ended.wait(10)
+        return seen
+
+    monkeypatch.setattr(house.controller, "_load", slow)
+    looking = asyncio.create_task(house.controller.step())
+    await asyncio.sleep(0)  # it looks, and while it does, the run fails
+    house.engine.status = FAULTED
+    while house.controller.active_jobs:
+        await asyncio.sleep(0.01)
+    ended.set()
+    await looking
+    assert not house.controller.active_jobs
+    assert house.get().attempt == 2
+
+
+async def test_a_late_word_does_not_revive_a_canceled_job(house: House) -> None:
+    """A thread outlives its task that was canceled: what it writes then changes nothing."""
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    assert await house.controller.cancel("j1")
+    with house.database.write() as connection:
+        jobs.started(connection, "j1", 2)
+        jobs.next_attempt(connection, "j1", 2, "why")
+        jobs.step_failed(connection, "j1", 2, "why")
+        jobs.failed(connection, "j1", 2, "why")
+        assert not jobs.succeeded(connection, "j1", 2, None)
+    assert (house.get().state, house.get().reason) == (JobState.CANCELED, "canceled by a person")
+
+
+async def test_a_job_that_is_being_canceled_is_not_taken_up_again(house: House) -> None:
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    steps = []
+
+    async def step_meanwhile(ref: JobRef, reason: str) -> None:
+        await house.controller.step()
+        steps.append(house.controller.active_jobs)
+
+    house.engine.cancel_job = step_meanwhile  # type: ignore[method-assign]
+    assert await house.controller.cancel("j1")
+    assert steps == [frozenset()]
+
+
+async def test_a_fact_that_cannot_be_stored_makes_no_spin(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.job()
+    looks: list[str] = []
+
+    def full(*_: object) -> None:
+        looks.append("stored")
+        raise OSError("database or disk is full")
+
+    monkeypatch.setattr(job_controller, "UNSTORED_PAUSE", 3600.0)
+    monkeypatch.setattr(house.controller, "_write", full)
+    for _ in range(5):
+        await house.controller.step()
+        await asyncio.sleep(0.02)
+    assert house.controller.active_jobs == {"j1"}
+    assert len(looks) == 2  # that it was created, and that this failed
+    await house.controller.stop()
+
+
+async def test_a_long_queue_stays_in_the_database_and_hides_no_other_pipeline(house: House) -> None:
+    house.snapshot = snapshot(pipelines=[PIPELINE, replace(PIPELINE, id="p2")])
+    for number in range(WINDOW * 2):
+        house.job(f"j{number:03d}")
+    with house.database.write() as connection:
+        other = Job("k", "n-k", "b-j000", "p2", "other", "LUNG", JobState.QUEUED, 1, 1, 0, 2000)
+        jobs.add(connection, other, None)
+    due, _ = house.controller._load()
+    assert [job.id for job in due] == [*(f"j{number:03d}" for number in range(1 + WINDOW)), "k"]
+
+
+def test_a_job_whose_files_are_gone_is_not_tried_again(house: House) -> None:
+    house.job()
+    with house.database.write() as connection:
+        jobs.canceled(connection, "j1", 2)
+        jobs.mark_removed(connection, "j1", 3)
+        assert not jobs.retry(connection, "j1", 1)

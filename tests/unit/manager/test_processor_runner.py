@@ -73,7 +73,7 @@ class House:
 
     def jobs(self) -> list[Job]:
         with self.database.read() as connection:
-            return jobs.active(connection)
+            return jobs.due(connection, self.clock.now(), 100)
 
     def instances_of(self, job: Job) -> list[Instance]:
         with self.database.read() as connection:
