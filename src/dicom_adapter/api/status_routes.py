@@ -174,7 +174,13 @@ def _actions(routes: APIRouter, view: View) -> None:
             if found is None:
                 raise not_found("job", job_id)
             changed = jobs.retry(connection, job_id, view.live.tries_of(found.pipeline_id))
-        return done("job", job_id, "retry", changed, f"it is {found.state}; failed, canceled and waiting ones can be")
+        return done(
+            "job",
+            job_id,
+            "retry",
+            changed,
+            f"it is {found.state}; failed, canceled and waiting ones can be, until retention removes their files",
+        )
 
     @routes.post("/jobs/{job_id}/cancel", tags=["jobs"], responses=conflict)
     async def cancel_job(job_id: str) -> schemas.Done:
@@ -188,7 +194,7 @@ def _actions(routes: APIRouter, view: View) -> None:
             if export_tasks.get(connection, task_id) is None:
                 raise not_found("export", task_id)
             changed = export_tasks.retry(connection, task_id)
-        return done("export", task_id, "retry", changed, "every file is delivered")
+        return done("export", task_id, "retry", changed, "every file is delivered, or retention has removed them")
 
     @routes.post("/exports/{task_id}/cancel", tags=["exports"], responses=conflict)
     def cancel_export(task_id: str) -> schemas.Done:

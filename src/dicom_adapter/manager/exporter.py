@@ -1,12 +1,14 @@
 """Sends results: one queue for each destination, a bounded number of associations in all.
 
 Per file, the outcome is stored as it comes (D9); after a crash the files without one are sent again, which at worst
-gives a destination the same SOP Instance twice. A destination that is away blocks nobody else: its task waits.
+gives a destination the same SOP Instance twice. A destination that is away blocks nobody else: its task waits, and the
+destination that was served longest ago comes next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
 from ..core.errors import Stopping
@@ -29,6 +32,7 @@ from .trigger import Trigger
 
 log = structlog.get_logger("exports")
 
+UNSTORED_PAUSE = 1.0  # seconds between tries to store outcomes that the database does not take
 OUTCOME_INTERVAL = 0.25  # seconds: how much a crash can make us send again
 
 
@@ -61,23 +65,28 @@ class Exporter:
         self._agent = agent
         self._settings = settings
         self._active: dict[str, asyncio.Task[None]] = {}  # destination (lower case) -> the task that sends to it
+        self._turns: dict[str, int] = {}  # destination -> when it had its last turn, counted in turns
+        self._stopping = False
 
     async def step(self) -> float | None:
-        now = self._clock.steady()
-        due_in: float | None = None
-        for task in await asyncio.to_thread(self._pending):
-            if task.next_attempt_at is not None and task.next_attempt_at > now:
-                due_in = min(task.next_attempt_at - now, due_in if due_in is not None else task.next_attempt_at - now)
-                continue
+        # What was being sent when we began to look may have changed since: what we saw of it does not count.
+        busy = set(self._active)
+        due, next_due_in = await asyncio.to_thread(self._due)
+        for task in sorted(due, key=lambda one: self._turns.get(one.destination.lower(), 0)):
             destination = task.destination.lower()
-            if destination not in self._active and len(self._active) < self._settings.max_associations:
-                sending = asyncio.create_task(self._send(task), name=f"export {task.id}")
-                self._active[destination] = sending
-                sending.add_done_callback(partial(self._ended, destination))
-        return due_in
+            if destination in busy or destination in self._active:
+                continue
+            if len(self._active) >= self._settings.max_associations:
+                break
+            self._turns[destination] = 1 + max(self._turns.values(), default=0)
+            sending = asyncio.create_task(self._send(task), name=f"export {task.id}")
+            self._active[destination] = sending
+            sending.add_done_callback(partial(self._ended, destination))
+        return next_due_in
 
     async def stop(self) -> None:
         """End what is being sent; it goes on at the next start, without the files that have an outcome."""
+        self._stopping = True
         self._agent.stop()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
@@ -86,33 +95,50 @@ class Exporter:
         self.trigger.pull()
 
     async def _send(self, task: ExportTask) -> None:
+        recorder = _OutcomeRecorder(self._database, task.id)
+        finished: Callable[[], None]
         try:
-            await asyncio.to_thread(self._try, task)
+            give_up = await asyncio.to_thread(self._try, task, recorder)
+            finished = partial(self._conclude, task, recorder, give_up=give_up)
         except Stopping:
             log.info("export goes on at the next start", export=task.id)
+            finished = recorder.flush
         except Exception as error:
             log.exception("an export failed by our own fault", export=task.id)
-            await asyncio.to_thread(self._conclude, task, f"{type(error).__name__}: {error}")
+            recorder.last_reason = f"{type(error).__name__}: {error}"
+            finished = partial(self._conclude, task, recorder)
+        await self._store(task, finished)
 
-    def _try(self, task: ExportTask) -> None:
+    async def _store(self, task: ExportTask, finished: Callable[[], None]) -> None:
+        """Again until the database takes it: nothing is sent twice because of a disk that is full for a while."""
+        while True:
+            try:
+                await asyncio.to_thread(finished)
+                return
+            except SQLAlchemyError as error:
+                if self._stopping:
+                    log.error("outcomes of an export are lost: its files are sent again", export=task.id)
+                    return
+                why = type(error).__name__
+                log.error(
+                    "outcomes of an export wait for the database", export=task.id, why=why, seconds=UNSTORED_PAUSE
+                )
+                await asyncio.sleep(UNSTORED_PAUSE)
+
+    def _try(self, task: ExportTask, recorder: _OutcomeRecorder) -> bool:
+        """Send what is unsent. True: trying again would change nothing."""
         with self._database.read() as connection:
             files = export_tasks.files_of(connection, task.id)
         unsent = [file for file in files if not is_delivered(file.state, self._settings.warnings)]
         destination = self._snapshot().destinations.get(task.destination.lower())
-        recorder = _OutcomeRecorder(self._database, task.id)
         if destination is None:
             words = self._unknown_destination(task.destination)
             for file in unsent:
                 recorder.record(FileOutcome(file.number, DeliveryState.FAILED, reason=words))
         elif unsent:
             log.info("export begins", export=task.id, destination=destination.name, files=len(unsent))
-            try:
-                self._export(destination, unsent, recorder)
-            finally:
-                recorder.flush()
-        recorder.flush()
-        crash_point("export.before_commit")
-        self._conclude(task, recorder.last_reason, give_up=destination is None)
+            self._export(destination, unsent, recorder)
+        return destination is None
 
     def _export(self, destination: Destination, unsent: Sequence[ExportFile], recorder: _OutcomeRecorder) -> None:
         self._agent.export(destination, unsent, recorder.record)
@@ -120,7 +146,9 @@ class Exporter:
             if file.number not in recorder.seen:
                 recorder.record(FileOutcome(file.number, DeliveryState.FAILED, reason="it was not tried"))
 
-    def _conclude(self, task: ExportTask, last_reason: str | None, *, give_up: bool = False) -> None:
+    def _conclude(self, task: ExportTask, recorder: _OutcomeRecorder, *, give_up: bool = False) -> None:
+        recorder.flush()
+        crash_point("export.before_commit")
         with self._database.write() as connection:
             files = export_tasks.files_of(connection, task.id)
             decided = verdict(
@@ -129,7 +157,7 @@ class Exporter:
                 () if give_up else self._settings.retry_delays,
                 self._settings.warnings,
                 random.random(),
-                last_reason,
+                recorder.last_reason,
             )
             again = decided.delay is not None
             export_tasks.attempted(
@@ -143,9 +171,12 @@ class Exporter:
             )
         _log_verdict(task, decided)
 
-    def _pending(self) -> list[ExportTask]:
+    def _due(self) -> tuple[list[ExportTask], float | None]:
+        """The next task of each destination, and in how many seconds one that waits is due."""
+        now = self._clock.steady()
         with self._database.read() as connection:
-            return export_tasks.pending(connection)
+            next_at = export_tasks.next_due_at(connection, now)
+            return export_tasks.due(connection, now), None if next_at is None else next_at - now
 
     def _unknown_destination(self, name: str) -> str:
         known = ", ".join(sorted(one.name for one in self._snapshot().destinations.values())) or "none"
@@ -165,6 +196,7 @@ class _OutcomeRecorder:
         self.last_reason: str | None = None
 
     def record(self, outcome: FileOutcome) -> None:
+        """Keep an outcome. Raises nothing: a database that is away for a moment must not end the association."""
         crash_point("export.after_response")
         with self._lock:
             self.seen.add(outcome.number)
@@ -172,14 +204,21 @@ class _OutcomeRecorder:
             if outcome.state is DeliveryState.FAILED:
                 self.last_reason = outcome.reason
         if time.monotonic() - self._flushed_at >= OUTCOME_INTERVAL:
-            self.flush()
+            with contextlib.suppress(SQLAlchemyError):
+                self.flush()
 
     def flush(self) -> None:
+        """Store what is not stored yet. Raises SQLAlchemyError; nothing is forgotten then."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-        with self._database.write() as connection:
-            export_tasks.record_outcomes(connection, self._task_id, waiting)
-        self._flushed_at = time.monotonic()
+            waiting = list(self._waiting)
+        try:
+            if waiting:
+                with self._database.write() as connection:
+                    export_tasks.record_outcomes(connection, self._task_id, waiting)
+        finally:
+            self._flushed_at = time.monotonic()
+        with self._lock:
+            del self._waiting[: len(waiting)]
 
 
 def _log_verdict(task: ExportTask, decided: ExportVerdict) -> None:

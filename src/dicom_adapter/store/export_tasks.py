@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
-from .tables import export_files, export_tasks
+from .tables import export_files, export_tasks, jobs
 
 
 def add(connection: Connection, task: ExportTask, files: Sequence[ExportFile]) -> None:
@@ -34,16 +34,30 @@ def get(connection: Connection, task_id: str) -> ExportTask | None:
     return None if row is None else _task(row)
 
 
-def pending(connection: Connection) -> list[ExportTask]:
-    """Every task that is not over, oldest first."""
-    return [
-        _task(row)
-        for row in connection.execute(
-            select(export_tasks)
-            .where(export_tasks.c.state == ExportState.PENDING)
-            .order_by(export_tasks.c.created_at, export_tasks.c.id)
+def due(connection: Connection, now: float) -> list[ExportTask]:
+    """Of each destination the oldest task that waits for no time: the queues stay in the database."""
+    order = (export_tasks.c.created_at, export_tasks.c.id)
+    place = func.row_number().over(partition_by=func.lower(export_tasks.c.destination), order_by=order)
+    ranked = (
+        select(export_tasks.c.id, place.label("place"))
+        .where(
+            export_tasks.c.state == ExportState.PENDING,
+            export_tasks.c.next_attempt_at.is_(None) | (export_tasks.c.next_attempt_at <= now),
         )
-    ]
+        .subquery()
+    )
+    first = select(export_tasks).join(ranked, ranked.c.id == export_tasks.c.id).where(ranked.c.place == 1)
+    return [_task(row) for row in connection.execute(first.order_by(*order))]
+
+
+def next_due_at(connection: Connection, now: float) -> float | None:
+    """When the next task that waits is due."""
+    earliest: float | None = connection.scalar(
+        select(func.min(export_tasks.c.next_attempt_at)).where(
+            export_tasks.c.state == ExportState.PENDING, export_tasks.c.next_attempt_at > now
+        )
+    )
+    return earliest
 
 
 def of_job(connection: Connection, job_id: str) -> list[ExportTask]:
@@ -101,7 +115,7 @@ def attempted(
 def retry(connection: Connection, task_id: str) -> bool:
     """Try now: a dead letter, a waiting task, or one that succeeded with failed files. False: nothing to send."""
     task = get(connection, task_id)
-    if task is None:
+    if task is None or _files_removed(connection, task):
         return False
     unsent = any(file.state in (DeliveryState.FAILED, DeliveryState.PENDING) for file in files_of(connection, task_id))
     if not unsent and task.state is not ExportState.FAILED:
@@ -122,6 +136,10 @@ def cancel(connection: Connection, task_id: str, now: float) -> bool:
         .values(state=ExportState.CANCELED, ended_at=now, next_attempt_at=None, reason="canceled by a person")
     )
     return changed.rowcount == 1
+
+
+def _files_removed(connection: Connection, task: ExportTask) -> bool:
+    return connection.scalar(select(jobs.c.removed_at).where(jobs.c.id == task.job_id)) is not None
 
 
 def _task(row: Row[Any]) -> ExportTask:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from dicom_adapter.core.errors import Stopping
 from dicom_adapter.core.export_policy import WarningPolicy
@@ -20,10 +26,11 @@ from dicom_adapter.core.model import (
     Job,
     JobState,
 )
+from dicom_adapter.manager import exporter
 from dicom_adapter.manager.exporter import Exporter, ExportSettings
 from dicom_adapter.store import batches, export_tasks, jobs
 from tests.databases import fresh
-from tests.fakes import AE, CT, EXPLICIT, FakeAgent, FakeClock, failing, snapshot
+from tests.fakes import AE, CT, EXPLICIT, PACS, FakeAgent, FakeClock, failing, snapshot
 
 
 class House:
@@ -33,8 +40,13 @@ class House:
         self.database = fresh(folder)
         self.clock = FakeClock()
         self.agent = FakeAgent()
+        self.destinations = {"pacs": PACS}
         self.exporter = Exporter(
-            self.database, snapshot, self.clock, self.agent, ExportSettings(2, (10, 20, 30), WarningPolicy.SUCCESS)
+            self.database,
+            lambda: replace(snapshot(), destinations=self.destinations),
+            self.clock,
+            self.agent,
+            ExportSettings(2, (10, 20, 30), WarningPolicy.SUCCESS),
         )
         with self.database.write() as connection:
             batches.open_batch(connection, Batch("b", "LUNG", BatchState.CLOSED, 1000, AE))
@@ -55,6 +67,13 @@ class House:
         due_in = await self.exporter.step()
         await self.exporter.stop()
         return due_in
+
+    async def turn(self) -> list[str]:
+        """One step, and to which destinations it sends."""
+        await self.exporter.step()
+        served = list(self.exporter._active)
+        await asyncio.gather(*self.exporter._active.values())
+        return served
 
     def get(self, task_id: str) -> ExportTask:
         with self.database.read() as connection:
@@ -172,3 +191,75 @@ async def test_a_crash_of_the_agent_is_a_failed_try(house: House) -> None:
     await house.run()
     assert (house.get(task).state, house.get(task).failures) == (ExportState.PENDING, 1)
     assert house.get(task).next_attempt_at is not None
+
+
+async def test_outcomes_wait_for_a_database_that_is_away_and_nothing_is_sent_twice(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "UNSTORED_PAUSE", 0.01)
+    monkeypatch.setattr(exporter, "OUTCOME_INTERVAL", 0.0)
+    task = house.task(3)
+    full = 10  # so many writes fail
+    write = house.database.write
+
+    def refused() -> AbstractContextManager[Connection]:
+        nonlocal full
+        full -= 1
+        if full >= 0:
+            raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+        return write()
+
+    monkeypatch.setattr(house.database, "write", refused)
+    await house.exporter.step()
+    while house.get(task).state is ExportState.PENDING:
+        await asyncio.sleep(0.01)
+    assert house.agent.sent == [[1, 2, 3]]
+    assert house.files(task) == ["delivered"] * 3
+
+
+async def test_the_destination_that_waited_longest_comes_next(house: House) -> None:
+    """Two archives that are away and have long queues hold up nobody."""
+    names = ("AWAY1", "AWAY2", "PACS")
+    house.destinations = {name.lower(): replace(PACS, name=name) for name in names}
+    with house.database.write() as connection:
+        for name in names:
+            for number in range(3):
+                job_id = f"{name}{number}"
+                queued = JobState.QUEUED
+                jobs.add(connection, Job(job_id, job_id, "b", "p1", "lung_ai", "LUNG", queued, 1, 1, 0, 1000), None)
+                created_at = 1000 + 100 * names.index(name) + number
+                task = ExportTask(f"e-{job_id}", job_id, name, ExportState.PENDING, 0, 0, created_at)
+                export_tasks.add(connection, task, [ExportFile(task.id, 1, "1.dcm", CT, "1.2.1", "1.2", EXPLICIT, 1)])
+    turns = [await house.turn(), await house.turn(), await house.turn()]
+    assert [sorted(turn) for turn in turns] == [["away1", "away2"], ["away1", "pacs"], ["away2", "pacs"]]
+
+
+async def test_what_was_seen_of_a_task_before_it_ended_does_not_count(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = house.task(2)
+    failing(house.agent, [1, 2])
+    seen = house.exporter._due()
+    concluded = threading.Event()
+
+    def slow() -> tuple[list[ExportTask], float | None]:
+        concluded.wait(10)
+        return seen
+
+    await house.exporter.step()
+    monkeypatch.setattr(house.exporter, "_due", slow)
+    looking = asyncio.create_task(house.exporter.step())
+    while house.exporter._active:
+        await asyncio.sleep(0.01)
+    concluded.set()
+    await looking
+    await house.exporter.stop()
+    assert house.agent.sent == [[1, 2]]
+    assert house.get(task).failures == 1
+
+
+def test_results_that_retention_has_removed_are_not_sent_again(house: House) -> None:
+    task = house.task(1)
+    with house.database.write() as connection:
+        jobs.mark_removed(connection, "j", 2000)
+        assert not export_tasks.retry(connection, task)
