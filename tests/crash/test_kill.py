@@ -28,7 +28,7 @@ from dicom_adapter.net.connection import AssociationEnded, Connection
 from dicom_adapter.scu.requestor import Peer, RequestorSettings, associate, propose_each
 from tests.adapter_process import AdapterProcess, configuration, eventually
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]  # a dozen starts on a machine under load
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "4"))  # more of them by hand: CRASH_ROUNDS=1000
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
