@@ -1,7 +1,8 @@
 """Takes up associations that ended: from the spool into rows and batches (hand-over 1: in place, no copy).
 
 Crash-safe by order: the spool's marker is durable before we look (D2), the rows and every effect of batching are one
-transaction (D3), and an association that has rows is not looked at again.
+transaction (D3), and an association that has rows is not looked at again. One that cannot be taken up, by our own
+fault, holds up no other: its files stay, and each look tries again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from ..clock import Clock
 from ..core.batching import AssociationEnded, Effect, transition
@@ -67,6 +69,7 @@ class Intake:
         self._submit_interrupted = submit_interrupted
         self._on_batch = on_batch
         self._known: set[str] | None = None
+        self._refused: set[str] = set()  # ids of associations that could not be taken up
         self._lock = threading.Lock()
 
     async def step(self) -> float | None:
@@ -85,23 +88,41 @@ class Intake:
                 with self._database.read() as connection:
                     self._known = associations.known_ids(connection)
             for record, instances in self._spool.closed_associations(self._known):
-                crash_point("intake.before_commit")
-                with self._database.write() as connection:
-                    self._take(connection, record, instances)
-                crash_point("intake.after_commit")
-                self._known.add(record.id)
-                taken += 1
+                taken += self._take_one(record, instances)
+                if record.id not in self._refused:
+                    self._known.add(record.id)
         return taken
+
+    def _take_one(self, record: AssociationRecord, instances: list[Instance]) -> bool:
+        """False: it could not be taken up. Raises OperationalError: none can, at this moment."""
+        try:
+            crash_point("intake.before_commit")
+            with self._database.write() as connection:
+                self._take(connection, record, instances)
+            crash_point("intake.after_commit")
+        except OperationalError:
+            raise
+        except Exception:
+            if record.id not in self._refused:
+                log.exception("an association could not be taken up; its files are kept", association=record.id)
+            self._refused.add(record.id)
+            return False
+        self._refused.discard(record.id)
+        return True
 
     def _take(self, connection: Connection, record: AssociationRecord, instances: list[Instance]) -> None:
         outcome = record.outcome or AssociationOutcome.INTERRUPTED
         ae_title = self._snapshot().ae_titles.get(record.called_ae_title)
         collecting = batches.collecting(connection, record.called_ae_title)
+        if collecting is not None:
+            policy = collecting.policy  # a batch keeps the rules that it began with
+        else:
+            policy = ae_title or ClaraAeTitle(record.called_ae_title.lower(), record.called_ae_title)
         last = max((instance.received_at for instance in instances), default=0.0)
         ended = transition(
             collecting.deadline if collecting else None,
             AssociationEnded(outcome, len(instances), self._clock.steady_from_wall(last)),
-            ae_title.timeout if ae_title else 0.0,
+            policy.timeout,
             submit_interrupted=self._submit_interrupted,
         )
         aside = None
@@ -109,7 +130,6 @@ class Intake:
             aside = set_aside_until(record.ended_at or self._clock.now(), self._aborted_retention)
         associations.add(connection, record, instances, set_aside_until=aside)
         batch_id = collecting.id if collecting else new_id()
-        policy = ae_title or ClaraAeTitle(record.called_ae_title.lower(), record.called_ae_title)
         for effect in ended.effects:
             self._apply(connection, effect, batch_id, policy, instances, ended.deadline)
         if ae_title is None and Effect.CLOSE_BATCH in ended.effects:

@@ -112,7 +112,7 @@ class JobController:
         pipeline = self._snapshot().pipelines.get(job.pipeline_id)
         if pipeline is not None:
             engine = self._engines[pipeline.engine]
-            spec = await asyncio.to_thread(self._spec, job)
+            spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
             ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
             if ref is not None:
                 await engine.cancel_job(ref, "canceled by a person")
@@ -161,13 +161,16 @@ class JobController:
     async def _run(self, job: Job, pipeline: Pipeline, engine: JobEngine) -> None:
         status: JobStatus | None = None
         looks = 0
+        instances: Sequence[Instance] = ()  # while they are needed: a batch may have very many
         while True:
             match next_step(job, status):
                 case Step.CREATE:
-                    await self._create(job, engine)
+                    instances = await asyncio.to_thread(self._instances, job)
+                    await self._create(job, instances, engine)
                 case Step.UPLOAD:
-                    files = await asyncio.to_thread(self._payload_files, job)
-                    await engine.upload(_known_ref(job), files)
+                    instances = instances or await asyncio.to_thread(self._instances, job)
+                    await engine.upload(_known_ref(job), await asyncio.to_thread(self._payload, instances))
+                    instances = ()
                     crash_point("job.after_upload")
                     await asyncio.to_thread(self._write, jobs.uploaded, job.id)
                 case Step.START:
@@ -198,8 +201,8 @@ class JobController:
                 return
             job = current
 
-    async def _create(self, job: Job, engine: JobEngine) -> None:
-        spec = await asyncio.to_thread(self._spec, job)
+    async def _create(self, job: Job, instances: Sequence[Instance], engine: JobEngine) -> None:
+        spec = await asyncio.to_thread(self._spec, job, instances)
         ref = await engine.find_job(spec) or await engine.create_job(spec)
         crash_point("job.after_create")
         await asyncio.to_thread(self._write, jobs.created, job.id, ref)
@@ -240,15 +243,16 @@ class JobController:
         with self._database.write() as connection:
             return change(connection, *arguments)
 
-    def _spec(self, job: Job) -> JobSpec:
+    def _instances(self, job: Job) -> list[Instance]:
         with self._database.read() as connection:
-            instances = jobs.instances_of_job(connection, job)
+            return jobs.instances_of_job(connection, job)
+
+    def _spec(self, job: Job, instances: Sequence[Instance]) -> JobSpec:
+        with self._database.read() as connection:
             callers = jobs.calling_ae_titles(connection, job.batch_id)
         return JobSpec(job.id, job.name, job.attempt, job.pipeline_id, job_manifest(job, callers, instances))
 
-    def _payload_files(self, job: Job) -> Sequence[PayloadFile]:
-        with self._database.read() as connection:
-            instances = jobs.instances_of_job(connection, job)
+    def _payload(self, instances: Sequence[Instance]) -> Sequence[PayloadFile]:
         return [
             PayloadFile(str(self._path_of(instance)), payload_name(position))
             for position, instance in enumerate(instances, start=1)

@@ -11,8 +11,8 @@ from .tables import associations, batches, export_tasks, instances, jobs
 
 
 def known_ids(connection: Connection) -> set[str]:
-    """Every association that has rows: intake need not look at its folder again."""
-    return set(connection.scalars(select(associations.c.id)))
+    """Associations with rows and files: intake need not look at their folders again."""
+    return set(connection.scalars(select(associations.c.id).where(associations.c.removed_at.is_(None))))
 
 
 def add(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, select, update
 
 from ..core.model import Batch, BatchState, ExportState, Instance, JobState
 from ..core.retention import WorkFacts
 from ..core.snapshot import ClaraAeTitle
 from .tables import associations, batches, export_tasks, instances, jobs, processings
+
+INSTANCE = tuple(instances.c[name] for name in Instance.__dataclass_fields__)
+"""The columns that make an `Instance`, in its order: `Instance(*row)`, as a batch may have very many."""
 
 
 def collecting(connection: Connection, ae_title: str) -> Batch | None:
@@ -54,25 +57,17 @@ def open_batch(connection: Connection, batch: Batch) -> None:
     )
 
 
-def add_instances(connection: Connection, batch_id: str, added: Iterable[Instance], *, overwrite: bool) -> int:
-    """Put an association's instances into a batch, one for each SOP Instance UID; answers how many are superseded.
+def add_instances(connection: Connection, batch_id: str, added: Sequence[Instance], *, overwrite: bool) -> int:
+    """Put an association's instances, which have rows, into a batch; answers how many are superseded.
 
-    Of two with the same SOP Instance UID the first stays, or with `overwrite` the newer one
-    (`overwrite-same-instance`). The other's file stays in the spool as long as the batch.
+    A batch has one instance for each SOP Instance UID. Of two with the same the first stays, or with `overwrite` the
+    newer one (`overwrite-same-instance`). The other's file stays in the spool as long as the batch.
     """
-    kept: dict[str, tuple[str, int]] = {
-        row.sop_instance_uid: (row.association_id, row.number)
-        for row in connection.execute(
-            select(instances.c.sop_instance_uid, instances.c.association_id, instances.c.number)
-            .join(associations, associations.c.id == instances.c.association_id)
-            .where(associations.c.batch_id == batch_id, ~instances.c.superseded)
-        )
-    }
+    association_ids = {instance.association_id for instance in added}
+    kept = _same_in_batch(connection, batch_id, association_ids)
     superseded: list[tuple[str, int]] = []
-    association_ids = set()
     for instance in added:
         key = (instance.association_id, instance.number)
-        association_ids.add(instance.association_id)
         present = kept.get(instance.sop_instance_uid)
         if present is not None:
             superseded.append(present if overwrite else key)
@@ -81,6 +76,19 @@ def add_instances(connection: Connection, batch_id: str, added: Iterable[Instanc
     connection.execute(update(associations).where(associations.c.id.in_(association_ids)).values(batch_id=batch_id))
     _supersede(connection, superseded)
     return len(superseded)
+
+
+def _same_in_batch(connection: Connection, batch_id: str, association_ids: set[str]) -> dict[str, tuple[str, int]]:
+    """The batch's instances that have a SOP Instance UID of these associations: only they, as it may have very many."""
+    new, old = instances.alias("new"), instances.alias("old")
+    rows = connection.execute(
+        select(old.c.sop_instance_uid, old.c.association_id, old.c.number)
+        .select_from(new)
+        .join(old, old.c.sop_instance_uid == new.c.sop_instance_uid)
+        .join(associations, associations.c.id == old.c.association_id)
+        .where(new.c.association_id.in_(association_ids), associations.c.batch_id == batch_id, ~old.c.superseded)
+    )
+    return {sop_instance_uid: (association_id, number) for sop_instance_uid, association_id, number in rows}
 
 
 def supersede_held(connection: Connection, ae_title: str, sop_instance_uids: set[str], by: str, now: float) -> None:
@@ -120,11 +128,12 @@ def supersede_held(connection: Connection, ae_title: str, sop_instance_uids: set
 
 
 def _supersede(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:
-    for association_id, number in keys:
+    if keys:
         connection.execute(
             update(instances)
-            .where(instances.c.association_id == association_id, instances.c.number == number)
-            .values(superseded=True)
+            .where(instances.c.association_id == bindparam("of"), instances.c.number == bindparam("at"))
+            .values(superseded=True),
+            [{"of": association_id, "at": number} for association_id, number in keys],
         )
 
 
@@ -231,9 +240,9 @@ def processor_failed(connection: Connection, batch_id: str, position: int, next_
 def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
     """The batch's instances, one for each SOP Instance UID, in order of arrival."""
     return [
-        instance(row)
+        Instance(*row)
         for row in connection.execute(
-            select(instances)
+            select(*INSTANCE)
             .join(associations, associations.c.id == instances.c.association_id)
             .where(associations.c.batch_id == batch_id, ~instances.c.superseded)
             .order_by(instances.c.received_at, instances.c.association_id, instances.c.number)
@@ -275,12 +284,6 @@ def _work_facts(rows: Sequence[Any]) -> WorkFacts:
 
 def mark_removed(connection: Connection, batch_id: str, now: float) -> None:
     connection.execute(update(batches).where(batches.c.id == batch_id).values(removed_at=now))
-
-
-def instance(row: Row[Any]) -> Instance:
-    """One row of `instances` as a value."""
-    fields = row._mapping
-    return Instance(**{name: fields[name] for name in Instance.__dataclass_fields__})
 
 
 def _batch(row: Row[Any]) -> Batch:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from ..core.model import Instance, Job, JobRef, JobState
-from .batches import instance, instances_of
+from .batches import INSTANCE, instances_of
 from .tables import associations, instances, job_instances, jobs, quarantined_files
 
 ACTIVE = (JobState.QUEUED, JobState.CREATED, JobState.UPLOADED, JobState.STARTED)
@@ -81,9 +81,9 @@ def instances_of_job(connection: Connection, job: Job) -> list[Instance]:
     if not connection.scalar(select(jobs.c.partial).where(jobs.c.id == job.id)):
         return instances_of(connection, job.batch_id)
     return [
-        instance(row)
+        Instance(*row)
         for row in connection.execute(
-            select(instances)
+            select(*INSTANCE)
             .join(
                 job_instances,
                 (job_instances.c.association_id == instances.c.association_id)

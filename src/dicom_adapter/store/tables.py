@@ -92,6 +92,7 @@ instances = Table(
     # Another instance with the same SOP Instance UID took its place in the batch, or it came second.
     Column("superseded", Boolean, nullable=False, server_default=text("0")),
     Index("ix_instances_study_instance_uid", "study_instance_uid"),
+    Index("ix_instances_sop_instance_uid", "sop_instance_uid"),  # is it in the batch already?
 )
 
 processings = Table(

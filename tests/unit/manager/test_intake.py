@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dicom_adapter.core.model import AssociationOutcome, Batch, BatchState
 from dicom_adapter.core.snapshot import ConfigSnapshot
@@ -166,6 +167,51 @@ async def test_aborted_never_reaches_a_batch(house: House) -> None:
         assert associations.set_aside_due(connection, 1070) == [house.spool.ended[1][0].id]
 
 
+async def test_a_batch_keeps_the_rules_that_it_began_with(house: House) -> None:
+    house.snapshot = snapshot(replace(SLIDING, overwrite_same_instance=True))
+    house.spool.ended.append(association("SLIDING", uids=["1.2.9"], at=1000))
+    await house.step()
+    house.snapshot = snapshot(replace(SLIDING, timeout=300.0))
+    house.clock.moment = 1010
+    second = association("SLIDING", uids=["1.2.9"], at=1010)
+    house.spool.ended.append(second)
+    await house.step()
+    [(batch, _)] = house.all()
+    assert batch.deadline == 1040
+    with house.database.read() as connection:
+        [instance] = batches.instances_of(connection, batch.id)
+    assert instance.association_id == second[0].id
+
+
+async def test_an_association_that_cannot_be_taken_up_holds_up_no_other(house: House) -> None:
+    """A fault of ours: here two instances with one number, which no spool gives."""
+    record, [first, second] = association()
+    house.spool.ended += [(record, [first, replace(second, number=1)]), association()]
+    await house.step()
+    await house.step()
+    assert [len(uids) for _, uids in house.all()] == [2]
+    house.spool.ended[0] = (record, [first, second])
+    await house.step()
+    assert [len(uids) for _, uids in house.all()] == [2, 2]
+
+
+async def test_a_database_that_is_away_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.spool.ended += [association(), association()]
+    tries: list[str] = []
+
+    def full(*_: object) -> None:
+        tries.append("take")
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.intake, "_take", full)
+        with pytest.raises(OperationalError):
+            await house.intake.step()
+    assert len(tries) == 1  # not for each of them
+    await house.step()
+    assert len(house.all()) == 2
+
+
 class TestSameInstance:
     """overwrite-same-instance: the first stays, or the newer one, within one batch."""
 
@@ -180,6 +226,18 @@ class TestSameInstance:
         with house.database.read() as connection:
             [instance] = batches.instances_of(connection, batch.id)
         assert instance.association_id == both[kept][0].id
+
+    async def test_a_whole_study_that_came_twice(self, house: House) -> None:
+        house.snapshot = snapshot(replace(SLIDING, overwrite_same_instance=True))
+        uids = [f"1.2.{number}" for number in range(2000)]
+        both = [association("SLIDING", uids=uids), association("SLIDING", uids=uids)]
+        house.spool.ended += both
+        await house.step()
+        [(batch, found)] = house.all()
+        assert sorted(found) == sorted(uids)
+        with house.database.read() as connection:
+            kept = batches.instances_of(connection, batch.id)
+        assert {one.association_id for one in kept} == {both[1][0].id}
 
     @pytest.mark.parametrize(("overwrite", "kept"), [(False, 1), (True, 2)])
     async def test_within_an_association(self, house: House, overwrite: bool, kept: int) -> None:

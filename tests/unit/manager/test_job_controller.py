@@ -196,7 +196,7 @@ async def test_a_restart_adopts_the_running_job(house: House) -> None:
 
 async def test_a_job_made_just_before_a_crash_is_found_not_made_again(house: House) -> None:
     house.job()
-    spec = house.controller._spec(house.get())
+    spec = house.controller._spec(house.get(), ())
     await house.engine.create_job(spec)
     first = house.engine.created["j1/1"]
     await house.settle()

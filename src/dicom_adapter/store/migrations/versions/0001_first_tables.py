@@ -128,6 +128,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("association_id", "number", name=op.f("pk_instances")),
     )
+    op.create_index("ix_instances_sop_instance_uid", "instances", ["sop_instance_uid"], unique=False)
     op.create_index("ix_instances_study_instance_uid", "instances", ["study_instance_uid"], unique=False)
     op.create_table(
         "quarantined_files",
