@@ -84,13 +84,17 @@ class SpoolWriter:
         finally:
             self.discard()
 
+    def close_file(self) -> None:
+        """Close the file while it can still be dropped: some file systems tell only now that they had no space."""
+        fd, self.fd = self.fd, _CLOSED
+        self._fs.close(fd)
+
     def discard(self) -> None:
-        """Leave no trace of it."""
-        if self.fd == _CLOSED:
-            return
-        self._fs.close(self.fd)
-        self.fd = _CLOSED
-        self._association.let_go(self, self._number)
+        """Leave no trace of it. After `commit` there is nothing to discard."""
+        if self.fd != _CLOSED:
+            with suppress(OSError):
+                self.close_file()
+        self._association.let_go(self)
 
     def _check_open(self) -> None:
         if self.fd == _CLOSED:
@@ -153,6 +157,7 @@ class AssociationSpool:
         elif durability is Durability.ASSOCIATION:
             self._fs.start_writeback(writer.fd)
         crash_point("spool.after_fsync")
+        writer.close_file()
         if self._index == _CLOSED:
             self._open_folder()
         name = instance_name(number)
@@ -180,13 +185,13 @@ class AssociationSpool:
         self._add_to_index(instance)
         return instance
 
-    def let_go(self, writer: SpoolWriter, number: int) -> None:
+    def let_go(self, writer: SpoolWriter) -> None:
         """`writer` is closed: remove what it left in tmp/."""
         if self._writer is writer:
             self._writer = None
-        if self._uncommitted:
-            self._remove(self._uncommitted, self._tmp)
-            self._uncommitted = ""
+            if self._uncommitted:
+                self._remove(self._uncommitted, self._tmp)
+                self._uncommitted = ""
 
     def close(self, outcome: AssociationOutcome, ended_at: float) -> bool:
         """The association ended: make its outcome durable (D2). False when it committed nothing: no trace is left.

@@ -217,6 +217,35 @@ def test_a_failed_fsync_makes_the_spool_unhealthy_until_a_probe_succeeds(spool: 
     assert spool.healthy
 
 
+@pytest.mark.parametrize("durability", Durability)
+def test_a_file_system_that_tells_at_close(root: Path, durability: Durability) -> None:
+    """NFS says only at close(2) that a quota is used up: the instance is dropped, the next one may work."""
+
+    class TellsAtClose(FaultyFileSystem):
+        told = 0
+
+        def close(self, file: int) -> None:
+            super().close(file)
+            if self.told == 1:
+                self.told += 1
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    fs = TellsAtClose()
+    spool = Spool(root, durability, fs)
+    association = spool.open_association(record("a1"))
+    store(association, "1.2.3.1")
+    fs.told = 1
+    with pytest.raises(OutOfResources, match="quota"):
+        store(association, "1.2.3.2")
+    fs.told = 1
+    association.create(head()).discard()
+    assert files(spool.layout.tmp) == {"a1"}
+    store(association, "1.2.3.4")
+    association.close(RELEASED, 1002.0)
+    assert [one.sop_instance_uid for one in closed(spool)["a1"][1]] == ["1.2.3.1", "1.2.3.4"]
+    spool.close()
+
+
 def test_a_full_disk_is_no_fault(spool: Spool, fs: FaultyFileSystem) -> None:
     writer = spool.open_association(record("a1")).create(head())
     fs.fail(1, errno.ENOSPC)
