@@ -42,6 +42,11 @@ _SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS 
 _Encoding = tuple[bool, Callable[..., tuple[int, int, bytes, int]], Callable[..., tuple[int]]]
 
 
+# The same for the quick pass by what nobody wants: group, VR as a number and 16-bit length.
+_skim_header: Final = struct.Struct("<H2xHH").unpack_from
+_SHORT_VR_NUMBERS: Final = frozenset(int.from_bytes(vr, "little") for vr in _SHORT_VRS)
+
+
 def _encoding(explicit: bool, order: str) -> _Encoding:
     return explicit, struct.Struct(f"{order}HH2sH").unpack_from, struct.Struct(f"{order}I").unpack_from
 
@@ -144,7 +149,20 @@ class HeadScanner:
         stack = self._stack
         explicit, unpack_header, unpack_length = self._encoding
         elements = self._elements
+        skims = unpack_header is _EXPLICIT_LITTLE[1]
+        group = 0
         while True:
+            if skims and group > 0x0008 and not stack:
+                # Most of a head is of groups that nobody asks for. Passed by like this they cost half.
+                while end - position >= 8:
+                    group, vr_number, length = _skim_header(data, position)
+                    if not 0x0008 < group < 0x0020 or vr_number not in _SHORT_VR_NUMBERS:
+                        break
+                    position += 8 + length
+                    elements += 1
+                if position > end:
+                    self._skip = position - end
+                    position = end
             start = position
             if end - position < 8:
                 break
