@@ -1,6 +1,7 @@
 """Removes what retention allows, and forgets rows that are older than `storage.history`.
 
 Files first, then the row that says so: a crash in between removes what is gone already once more, which does nothing.
+What cannot be removed holds up nothing else: the rest is done, and then the step fails, so that a person sees it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from ..clock import Clock
-from ..core.errors import OutOfResources
+from ..core.errors import AdapterError, OutOfResources, PermanentError, TemporaryError
 from ..core.model import Job, JobRef
 from ..core.ports import JobEngine
 from ..core.retention import removable_at
@@ -26,6 +27,7 @@ from .trigger import Trigger
 log = structlog.get_logger("housekeeping")
 
 INTERVAL = 5.0  # seconds
+BATCHES_AT_ONCE = 16  # removed in one step, so that a step is short and a stop need not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,22 @@ class Housekeeping:
 
     async def step(self) -> float | None:
         await asyncio.to_thread(self._mend_spool)
-        for batch_id in await asyncio.to_thread(self._removable):
-            await self._remove_work(batch_id)
-        await asyncio.to_thread(self._remove_associations)
+        removable = await asyncio.to_thread(self._removable)
+        troubles = []
+        removed = 0
+        for batch_id in removable:
+            try:
+                await self._remove_work(batch_id)
+                removed += 1
+            except (AdapterError, OSError) as error:
+                troubles.append(f"batch {batch_id}: {error}")
+            if removed == BATCHES_AT_ONCE:
+                break
+        troubles += await asyncio.to_thread(self._remove_associations)
         await asyncio.to_thread(self._forget)
-        return INTERVAL
+        if troubles:
+            raise TemporaryError(f"files whose time is over cannot be removed: {'; '.join(troubles)}")
+        return 0.0 if removed == BATCHES_AT_ONCE else INTERVAL
 
     async def stop(self) -> None:
         pass
@@ -101,10 +114,10 @@ class Housekeeping:
             self._on_outcomes()
 
     def _removable(self) -> list[str]:
-        now = self._clock.now()
+        now, retention = self._clock.now(), self._settings.retention
         with self._database.read() as connection:
-            ended = batches.ended_work(connection)
-        due = ((batch_id, removable_at(facts, self._settings.retention)) for batch_id, facts in ended)
+            ended = batches.ended_work(connection, before=now - retention)
+        due = ((batch_id, removable_at(facts, retention)) for batch_id, facts in ended)
         return [batch_id for batch_id, at in due if at is not None and at <= now]
 
     async def _remove_work(self, batch_id: str) -> None:
@@ -114,9 +127,16 @@ class Housekeeping:
         await asyncio.to_thread(self._mark_removed, batch_id)
 
     async def _remove_job(self, job: Job) -> None:
+        if job.engine_job_id is None or job.engine_payload_id is None:
+            return
+        ref = JobRef(job.engine_job_id, job.engine_payload_id)
         pipeline = self._snapshot().pipelines.get(job.pipeline_id)
-        if pipeline is not None and job.engine_job_id is not None and job.engine_payload_id is not None:
-            await self._engines[pipeline.engine].remove_job(JobRef(job.engine_job_id, job.engine_payload_id))
+        if pipeline is not None:
+            await self._engines[pipeline.engine].remove_job(ref)
+            return
+        for engine in self._engines.values():  # the pipeline is configured no more: whose job it was, nobody knows
+            with contextlib.suppress(PermanentError):
+                await engine.remove_job(ref)
 
     def _jobs_of(self, batch_id: str) -> list[Job]:
         with self._database.read() as connection:
@@ -130,18 +150,25 @@ class Housekeeping:
                 jobs.mark_removed(connection, job.id, now)
         log.info("files of a batch removed: its work has ended", batch=batch_id)
 
-    def _remove_associations(self) -> None:
+    def _remove_associations(self) -> list[str]:
+        """Remove those that nothing needs any more; answers with what could not be, in words."""
         now = self._clock.now()
         with self._database.read() as connection:
             aside = associations.set_aside_due(connection, now)
             worked = associations.without_work(connection)
+        removed, troubles = [], []
         for association_id in (*aside, *worked):
-            self._spool.remove_association(association_id)
-        if aside or worked:
+            try:
+                self._spool.remove_association(association_id)
+                removed.append(association_id)
+            except (OSError, ValueError) as error:
+                troubles.append(f"association {association_id}: {error}")
+        if removed:
             with self._database.write() as connection:
-                associations.mark_removed(connection, (*aside, *worked), now)
-        for association_id in aside:
+                associations.mark_removed(connection, removed, now)
+        for association_id in set(aside) & set(removed):
             log.info("files of an aborted association removed", association=association_id)
+        return troubles
 
     def _forget(self) -> None:
         with self._database.write() as connection:

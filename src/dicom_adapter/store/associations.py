@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from ..core.model import AssociationRecord, Instance
 from .tables import associations, batches, export_tasks, instances, jobs
@@ -78,9 +78,11 @@ def without_work(connection: Connection) -> list[str]:
 
 
 def mark_removed(connection: Connection, ids: Iterable[str], now: float) -> None:
-    """The files of these associations are about to leave the spool, or have left it."""
-    for association_id in ids:
-        connection.execute(update(associations).where(associations.c.id == association_id).values(removed_at=now))
+    """The files of these associations, one at least, have left the spool."""
+    connection.execute(
+        update(associations).where(associations.c.id == bindparam("removed")).values(removed_at=now),
+        [{"removed": association_id} for association_id in ids],
+    )
 
 
 def forget(connection: Connection, before: float) -> None:

@@ -250,8 +250,9 @@ def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
     ]
 
 
-def ended_work(connection: Connection) -> list[tuple[str, WorkFacts]]:
-    """Batches whose files are still there although their processors are done, with what `core.retention` asks."""
+def ended_work(connection: Connection, before: float) -> list[tuple[str, WorkFacts]]:
+    """Batches whose files are still there although their processors were done before then, with what `core.retention`
+    asks."""
     work = (
         select(
             batches.c.id,
@@ -264,7 +265,12 @@ def ended_work(connection: Connection) -> list[tuple[str, WorkFacts]]:
         )
         .outerjoin(jobs, jobs.c.batch_id == batches.c.id)
         .outerjoin(export_tasks, export_tasks.c.job_id == jobs.c.id)
-        .where(batches.c.removed_at.is_(None), batches.c.state.in_([BatchState.PROCESSED, BatchState.DROPPED]))
+        .where(
+            batches.c.removed_at.is_(None),
+            batches.c.state.in_([BatchState.PROCESSED, BatchState.DROPPED]),
+            batches.c.ended_at <= before,
+        )
+        .order_by(batches.c.ended_at, batches.c.id)
     )
     rows: dict[str, list[Any]] = {}
     for row in connection.execute(work):

@@ -140,6 +140,7 @@ job_instances = Table(
     Column("association_id", ID, primary_key=True),
     Column("number", Integer, primary_key=True),
     ForeignKeyConstraint(["association_id", "number"], ["instances.association_id", "instances.number"]),
+    Index("ix_job_instances_association_id", "association_id", "number"),  # looked up for each instance forgotten
 )
 
 quarantined_files = Table(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
-from dicom_adapter.core.errors import OutOfResources
+from dicom_adapter.core.errors import OutOfResources, TemporaryError
 from dicom_adapter.core.model import (
     AssociationOutcome,
     Batch,
@@ -37,11 +38,16 @@ class FakeUpkeep:
         self.unfinished = 0
         self.healthy = True
         self.works_again = False
+        self.stubborn: set[str] = set()
 
     def remove_association(self, association_id: str) -> None:
+        if association_id in self.stubborn:
+            raise OSError(errno.EACCES, "Permission denied")
         self.removed.append(association_id)
 
     def remove_results(self, job_id: str) -> None:
+        if job_id in self.stubborn:
+            raise OSError(errno.EACCES, "Permission denied")
         self.results.append(job_id)
 
     def finish_outcomes(self) -> int:
@@ -63,9 +69,10 @@ class House:
         self.engine = FakeEngine()
         self.spool = FakeUpkeep()
         self.intake_woken = 0
+        self.snapshot = snapshot()
         self.housekeeping = Housekeeping(
             self.database,
-            snapshot,
+            lambda: self.snapshot,
             self.clock,
             RetentionSettings(RETENTION, HISTORY),
             engines={"process": self.engine},
@@ -198,3 +205,28 @@ async def test_a_disk_that_works_again_is_used_again(house: House) -> None:
     await house.housekeeping.step()
     assert house.spool.healthy
     assert house.intake_woken == 1
+
+
+async def test_what_cannot_be_removed_holds_up_nothing_else_and_is_told(house: House) -> None:
+    house.work(JobState.SUCCEEDED)
+    stubborn, other = (association(outcome=AssociationOutcome.ABORTED) for _ in range(2))
+    with house.database.write() as connection:
+        for record, instances in (stubborn, other):
+            associations.add(connection, record, instances, set_aside_until=1030.0)
+    house.spool.stubborn = {"j", stubborn[0].id}
+    house.clock.moment = 1000 + RETENTION
+    with pytest.raises(TemporaryError, match=rf"batch b: .*Permission denied; association {stubborn[0].id}: "):
+        await house.housekeeping.step()
+    assert house.spool.removed == [other[0].id]
+    house.spool.stubborn = set()
+    await house.housekeeping.step()
+    assert house.spool.results == ["j"]
+    assert stubborn[0].id in house.spool.removed
+
+
+async def test_the_runs_of_a_pipeline_that_is_configured_no_more_are_removed_too(house: House) -> None:
+    house.work(JobState.SUCCEEDED)
+    house.snapshot = snapshot(pipelines=[])
+    house.clock.moment = 1000 + RETENTION
+    await house.housekeeping.step()
+    assert house.engine.removed == ["j/1"]

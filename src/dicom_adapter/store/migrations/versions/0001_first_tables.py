@@ -170,3 +170,4 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_instances_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "association_id", "number", name=op.f("pk_job_instances")),
     )
+    op.create_index("ix_job_instances_association_id", "job_instances", ["association_id", "number"], unique=False)
