@@ -24,26 +24,32 @@ from ..core.errors import AdapterError
 
 BUSY_TIMEOUT = 30.0  # seconds that a writer waits for another process (backup tools) before it gives up
 
+_WRITES = "dicom_adapter_writes"  # the execution option of a connection that is going to write
+
 
 class DatabaseUnusable(AdapterError):
-    """The database file is damaged or from a newer version. Nothing was changed; the spool is untouched."""
+    """The database file is damaged, locked or from a newer version. Nothing was changed; the spool is untouched."""
 
 
 class Database:
     """One database file. `write` is one transaction of the one writer; `read` sees a consistent snapshot.
 
     Raises:
-        DatabaseUnusable: the file is no database, damaged, or written by a newer version.
+        DatabaseUnusable: the file is no database, damaged, locked, or written by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.engine = _sqlite_engine(path)
+        self._writing = self.engine.execution_options(**{_WRITES: True})
         self._writer = threading.Lock()
         try:
             self._migrate()
-        except OperationalError:
-            raise
+        except OperationalError as error:
+            raise DatabaseUnusable(
+                f"the database {path} cannot be opened ({error.orig}): its folder must be writable, with free "
+                "space, and no other program may keep it locked. Nothing was changed"
+            ) from error
         except (DatabaseError, CommandError) as error:
             raise DatabaseUnusable(
                 f"the database {path} cannot be used ({error.__class__.__name__}). The received files are untouched. "
@@ -54,7 +60,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed, and durable, when the block ends without an error."""
-        with self._writer, self.engine.begin() as connection:
+        with self._writer, self._writing.begin() as connection:
             yield connection
 
     @contextmanager
@@ -113,8 +119,8 @@ def _sqlite_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # DEFERRED takes the write lock at the first write; with one writer in the process it never has to upgrade
-        # behind another's back.
-        connection.exec_driver_sql("BEGIN")
+        # A writer takes the lock before it looks: one that looked first fails at once, without any waiting, when
+        # somebody else (the store of resources, an administrator's tool) has written in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
 
     return engine

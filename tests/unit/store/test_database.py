@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dicom_adapter.core.model import Batch, BatchState
 from dicom_adapter.store import batches
+from dicom_adapter.store import database as database_module
 from dicom_adapter.store.database import Database, DatabaseUnusable
 from dicom_adapter.store.tables import metadata
 from tests.databases import fresh
@@ -90,4 +94,39 @@ def test_an_error_shows_no_value(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as raised:
         _open(database, "secret-id", "secret-id")
     assert "secret-id" not in str(raised.value)
+    database.close()
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A database that another program has locked for writing."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 0.01)
+    database = fresh(tmp_path)
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield database
+    database.close()
+
+
+def test_the_check_finds_that_nothing_can_be_written(locked: Database) -> None:
+    with pytest.raises(OperationalError):
+        locked.check()
+    with locked.read() as connection:  # readers do not mind
+        assert batches.get(connection, "b") is None
+
+
+def test_a_locked_database_is_told_in_words(locked: Database) -> None:
+    with pytest.raises(DatabaseUnusable, match=r"adapter\.db cannot be opened \(database is locked\)"):
+        Database(locked.path)
+
+
+def test_a_transaction_that_looks_first_is_not_overtaken(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with closing(sqlite3.connect(database.path, isolation_level=None, timeout=0)) as other:
+        with database.write() as connection:
+            assert batches.get(connection, "b") is None
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("DELETE FROM batches")
+            batches.open_batch(connection, Batch("b", "LUNG", BatchState.COLLECTING, 1.0, AE, deadline=9.0))
+        other.execute("DELETE FROM processings")
     database.close()
