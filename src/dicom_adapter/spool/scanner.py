@@ -8,7 +8,7 @@ Everything here may be killed and run again at any point.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from dicom_adapter.dicom.part10 import Part10Error, read_file_meta
 from . import records
 from .fs import FileSystem
 from .layout import ENVELOPE, INDEX, REASON_SUFFIX, checked_id, instance_name, instance_number
-from .state import Durability, SpoolState
+from .state import Durability, SpoolState, explain
 
 log = structlog.get_logger("spool")
 
@@ -58,68 +58,107 @@ def closed_associations(state: SpoolState, known: set[str]) -> Iterator[tuple[As
 
     Instances come in order of arrival. A file that is torn goes to corrupt/, and its association becomes an
     interrupted one, as does one that lacks a file: what is not whole never goes on by itself.
-    OSError: the spool cannot be read.
+    A folder that cannot be read is skipped, and tried again next time. OSError: none can be read.
     """
     closed: list[tuple[float, str, _Marker]] = []
     for name in state.fs.names(state.new):
         if name in known or name in state.live or not _is_id(name):
             continue
-        folder = _Folder.open(state, name)
-        if folder is not None:
-            with folder:
-                marker = folder.marker()
+        with _skipping_on_error(name):
+            marker = _look(state, name)
             if marker is not None:
                 closed.append((marker.ended_at, name, marker))
     for _, name, marker in sorted(closed, key=lambda item: item[:2]):
-        folder = _Folder.open(state, name)
-        if folder is None:
-            continue
-        with folder:
-            instances, corrupt = folder.instances()
-            outcome = marker.outcome
-            missing = (marker.instances or 0) - len(instances)
-            if outcome is AssociationOutcome.RELEASED and (corrupt or missing > 0):
-                outcome = AssociationOutcome.INTERRUPTED
-                folder.mark(outcome, marker.ended_at, len(instances))
-                log.error("released association is not whole: it is held", association=name, instances_missing=missing)
-            record = folder.envelope(instances)
-        yield replace(record, outcome=outcome, ended_at=marker.ended_at), instances
+        found = None
+        with _skipping_on_error(name):
+            found = _load(state, name, marker)
+        if found is not None:
+            yield found
+
+
+@contextmanager
+def _skipping_on_error(name: str) -> Iterator[None]:
+    """One folder that the system cannot read or change holds up no other: it stays, and the next look tries again."""
+    try:
+        yield
+    except FileNotFoundError:  # removed meanwhile
+        pass
+    except OSError as error:
+        log.error("an association is left as it is for now", association=name, reason=explain("work on", error))
+
+
+def _look(state: SpoolState, name: str) -> _Marker | None:
+    folder = _Folder.open(state, name)
+    if folder is None:
+        return None
+    with folder:
+        return folder.marker()
+
+
+def _load(state: SpoolState, name: str, marker: _Marker) -> tuple[AssociationRecord, list[Instance]] | None:
+    folder = _Folder.open(state, name)
+    if folder is None:
+        return None
+    with folder:
+        instances, corrupt = folder.instances()
+        outcome = marker.outcome
+        missing = (marker.instances or 0) - len(instances)
+        if outcome is AssociationOutcome.RELEASED and (corrupt or missing > 0):
+            outcome = AssociationOutcome.INTERRUPTED
+            folder.mark(outcome, marker.ended_at, len(instances))
+            log.error("released association is not whole: it is held", association=name, instances_missing=missing)
+        record = folder.envelope(instances)
+    return replace(record, outcome=outcome, ended_at=marker.ended_at), instances
 
 
 def adopt_after_crash(state: SpoolState, now: float) -> Adoption:
     """Bring what an earlier process left into a legal state (`docs/spool.md`); for the start, before anything else.
 
     tmp/ is emptied: nobody was told of what is in it. Folders without an outcome are marked interrupted at `now`,
-    or removed when they hold no instance.
+    or removed when they hold no instance. What the disk does not allow now, `adopt_waiting` tries again.
     """
     parts = _empty_tmp(state)
-    interrupted = kept = lost = 0
-    for name in state.fs.names(state.new):
-        folder = _Folder.open(state, name) if _is_id(name) and name not in state.live else None
-        if folder is None:
-            continue
-        with folder:
-            if folder.marker() is not None:
-                continue
-            instances, corrupt = folder.instances()
-            if instances or corrupt:
-                folder.write_index(instances)
-                folder.mark(AssociationOutcome.INTERRUPTED, now, len(instances))
-                interrupted += 1
-                kept += len(instances)
-                lost += corrupt
-            else:
-                folder.remove()
-    found = Adoption(parts, interrupted, kept, lost)
+    state.unadopted.update(name for name in state.fs.names(state.new) if _is_id(name) and name not in state.live)
+    found = replace(adopt_waiting(state, now), parts_removed=parts)
     if found != Adoption():
         log.warning(
             "spool of an adapter that did not stop in order taken over",
             parts_removed=parts,
-            associations_interrupted=interrupted,
-            instances_kept=kept,
-            instances_corrupt=lost,
+            associations_interrupted=found.associations_interrupted,
+            instances_kept=found.instances_kept,
+            instances_corrupt=found.instances_corrupt,
         )
     return found
+
+
+def adopt_waiting(state: SpoolState, now: float) -> Adoption:
+    """The part of `adopt_after_crash` that is still to do."""
+    interrupted = kept = lost = 0
+    for name in sorted(state.unadopted):
+        with _skipping_on_error(name):
+            instances, corrupt = _adopt(state, name, now)
+            interrupted += bool(instances or corrupt)
+            kept += instances
+            lost += corrupt
+            state.unadopted.discard(name)
+    return Adoption(0, interrupted, kept, lost)
+
+
+def _adopt(state: SpoolState, name: str, now: float) -> tuple[int, int]:
+    """Give an association without an outcome one; answers how many instances were kept, and moved to corrupt/."""
+    folder = _Folder.open(state, name)
+    if folder is None:
+        return 0, 0
+    with folder:
+        if folder.marker() is not None:
+            return 0, 0
+        instances, corrupt = folder.instances()
+        if instances or corrupt:
+            folder.write_index(instances)
+            folder.mark(AssociationOutcome.INTERRUPTED, now, len(instances))
+        else:
+            folder.remove()
+    return len(instances), corrupt
 
 
 def _is_id(name: str) -> bool:
@@ -131,20 +170,27 @@ def _is_id(name: str) -> bool:
 
 def _empty_tmp(state: SpoolState) -> int:
     """Remove everything below tmp/; answers how many instances in progress there were."""
+    removed = 0
+    for name in state.fs.names(state.tmp):
+        with _skipping_on_error(name):
+            removed += _empty(state, name)
+    return removed
+
+
+def _empty(state: SpoolState, name: str) -> int:
     fs, removed = state.fs, 0
-    for name in fs.names(state.tmp):
-        try:
-            folder = fs.open_directory(name, state.tmp)
-        except NotADirectoryError:
-            fs.unlink(name, state.tmp)
-            continue
-        try:
-            for leftover in fs.names(folder):
-                fs.unlink(leftover, folder)
-                removed += leftover != ENVELOPE
-        finally:
-            fs.close(folder)
-        fs.remove_directory(name, state.tmp)
+    try:
+        folder = fs.open_directory(name, state.tmp)
+    except NotADirectoryError:
+        fs.unlink(name, state.tmp)
+        return 0
+    try:
+        for leftover in fs.names(folder):
+            fs.unlink(leftover, folder)
+            removed += leftover != ENVELOPE
+    finally:
+        fs.close(folder)
+    fs.remove_directory(name, state.tmp)
     return removed
 
 
@@ -233,15 +279,18 @@ class _Folder:
         record = records.read_envelope(content[0], self.id) if content else None
         if record is not None:
             return record
-        if not instances:
-            return AssociationRecord(self.id, "", "", "", 0, 0.0)
-        first = instances[0]
-        file = self._fs.open_to_read(instance_name(first.number), self._directory)
-        try:
-            meta = read_file_meta(self._fs.read(file, _HEAD, 0))
-        finally:
-            self._fs.close(file)
-        return AssociationRecord(self.id, meta.sending_ae_title, meta.receiving_ae_title, "", 0, first.received_at)
+        for instance in instances:
+            file = self._fs.open_to_read(instance_name(instance.number), self._directory)
+            try:
+                meta = read_file_meta(self._fs.read(file, _HEAD, 0))
+            except Part10Error:
+                continue
+            finally:
+                self._fs.close(file)
+            return AssociationRecord(
+                self.id, meta.sending_ae_title, meta.receiving_ae_title, "", 0, instance.received_at
+            )
+        return AssociationRecord(self.id, "", "", "", 0, 0.0)
 
     def remove(self) -> None:
         """For a folder without instances and outcome: an association that crashed before its first commit."""

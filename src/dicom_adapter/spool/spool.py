@@ -134,11 +134,11 @@ class Spool:
         state.fault = None
 
     def finish_outcomes(self) -> int:
-        """Write the outcomes of associations that ended while the disk was full; answers how many are durable now.
+        """Write the outcomes that the disk did not allow before; answers how many are durable now.
 
         For housekeeping: whoever gets more than 0 wakes intake.
         """
-        finished = 0
+        finished = scanner.adopt_waiting(self._state, time.time()).associations_interrupted
         for association in tuple(self._state.unfinished):
             with suppress(OutOfResources):
                 association.finish()

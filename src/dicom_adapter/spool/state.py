@@ -42,6 +42,7 @@ class SpoolState:
 
     `live`: ids of associations whose outcome is not durable; set operations on it are atomic, so threads share it.
     `unfinished`: those that have ended, but whose outcome could not be written yet.
+    `unadopted`: those of an earlier process that could not be looked at yet.
     `fault`: why the disk is not trusted, or None.
     """
 
@@ -52,6 +53,7 @@ class SpoolState:
     corrupt: int
     live: set[str] = field(default_factory=set)
     unfinished: set[AssociationSpool] = field(default_factory=set)
+    unadopted: set[str] = field(default_factory=set)
     fault: str | None = None
 
     def sync(self, file: int) -> None:

@@ -409,6 +409,35 @@ def test_foreign_things_in_the_folders_do_not_disturb(spool: Spool) -> None:
     assert [len(instances) for _, instances in closed(spool).values()] == [1]
 
 
+def test_an_unreadable_association_holds_up_no_other(spool: Spool, fs: FaultyFileSystem) -> None:
+    for name in ("a1", "a2"):
+        association = spool.open_association(record(name))
+        store(association, "1.2.3.1")
+        association.close(RELEASED, 1002.0)
+    fs.fail(1, errno.EIO)
+    assert len(closed(spool)) == 1
+    assert set(closed(spool)) == {"a1", "a2"}
+    for k in range(1, 12):
+        fs.fail(k, errno.EIO)
+        assert closed(spool)
+    assert spool.adopt_after_crash(2000.0) == Adoption()
+
+
+def test_an_adoption_that_the_disk_does_not_allow_is_made_up_for(spool: Spool, fs: FaultyFileSystem) -> None:
+    abandoned(spool, fs, "1.2.3.1")
+    fs = FaultyFileSystem()
+    fresh = Spool(spool.layout.root, Durability.INSTANCE, fs)
+    fs.fail(4, errno.ENOSPC, lasting=True)
+    assert fresh.adopt_after_crash(2000.0).associations_interrupted == 0
+    assert closed(fresh) == {}
+    assert fresh.finish_outcomes() == 0
+    fs.heal()
+    assert fresh.finish_outcomes() == 1
+    assert closed(fresh)["a1"][0].outcome is INTERRUPTED
+    assert fresh.finish_outcomes() == 0
+    fresh.close()
+
+
 # Removal
 
 
