@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from . import __version__, logs, run_file
 from .api.app import create_app
@@ -44,6 +45,7 @@ from .scp.storage import StorageEnvironment
 from .scu.requestor import RequestorSettings
 from .scu.storage import StorageScu
 from .spool import Durability, Spool
+from .store import restart
 from .store.database import Database
 
 log = structlog.get_logger("app")
@@ -76,7 +78,9 @@ async def _run(settings: Settings) -> None:
     try:
         await adapter.serve(stopping)
     finally:
-        await asyncio.to_thread(adapter.close)
+        # A canceled task's thread works on: none may touch the storage folder once another adapter can own it.
+        await loop.shutdown_default_executor()
+        adapter.close()
 
 
 class Adapter:
@@ -94,6 +98,14 @@ class Adapter:
         try:
             self._database = Database(self._layout.database)
             adopted = self._spool.adopt_after_crash()
+            with self._database.write() as connection:
+                restart.resume(connection, self._clock.steady())
+        except OSError as error:
+            self._spool.close()
+            raise PermanentError(
+                f"the storage folder {self._layout.root} cannot be read: {error.strerror} at "
+                f"{error.filename or 'a file'}. Nothing was removed; look at the disk and at who owns the files"
+            ) from error
         except BaseException:
             self._spool.close()
             raise
@@ -241,15 +253,27 @@ class Adapter:
         )
         app = create_app(View(self._database, self._clock, live, self._supervisor.wake), [self._settings.api.host])
         workers = asyncio.create_task(self._supervisor.run(stopping))
-        with self._run_file(api.port):
+        try:
+            run_file.write(self._layout.root, f"http://{_in_url(api.host)}:{api.port}")  # where the commands find us
             log.info("ready", version=__version__, scp_port=self._listener.port, api=f"http://{api.host}:{api.port}")
             await api.serve(app, stopping)
-            log.info("stopping", grace=self._settings.dicom.scp.shutdown_grace)
-            await asyncio.to_thread(self._listener.stop, self._settings.dicom.scp.shutdown_grace)
-            await workers
-            await asyncio.to_thread(self._intake.take_all)
+        finally:  # whatever happened: an association that still stores has to end before the spool is closed
+            stopping.set()
+            await self._drain(workers)
             await api.close()
+            run_file.remove(self._layout.root)
         log.info("stopped")
+
+    async def _drain(self, workers: asyncio.Task[None]) -> None:
+        """Open associations finish or are aborted, the workers stop, and what ended last is taken up."""
+        grace = self._settings.dicom.scp.shutdown_grace
+        log.info("stopping", grace=grace)
+        await asyncio.to_thread(self._listener.stop, grace)
+        await workers
+        try:
+            await asyncio.to_thread(self._intake.take_all)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("what ended last is taken up at the next start", why=type(error).__name__)
 
     def close(self) -> None:
         """Let go of the storage folder. Everything that matters is on disk already."""
@@ -265,15 +289,6 @@ class Adapter:
         return below_watermark(
             usage.total, usage.free, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
         )
-
-    @contextlib.contextmanager
-    def _run_file(self, api_port: int) -> Iterator[None]:
-        """Where `clara dicom stop` and others find us."""
-        run_file.write(self._layout.root, f"http://{_in_url(self._settings.api.host)}:{api_port}")
-        try:
-            yield
-        finally:
-            run_file.remove(self._layout.root)
 
 
 class _ApiServer:
@@ -306,7 +321,7 @@ class _ApiServer:
             raise PermanentError("the REST API ended by itself")
 
     async def close(self) -> None:
-        if self._server is not None and self._task is not None:
+        if self._server is not None and self._task is not None and not self._task.done():
             self._server.should_exit = True
             await self._task
 

@@ -1,0 +1,25 @@
+"""What a start changes in the facts: nothing waits longer than it has to.
+
+Why here: waiting times were stored by a clock that may have been set since, by hours or years; and whoever restarts the
+adapter expects that what waited goes on. Facts themselves need no repair (`core.job_lifecycle`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, update
+
+from . import batches
+from .tables import export_tasks, jobs, processings
+
+
+def resume(connection: Connection, now: float) -> None:
+    """Try at once what waits for its next try; let no batch collect for longer than its timeout from now.
+
+    `now`: seconds on the steady clock. For the start, before anything else.
+    """
+    for table in (processings, jobs, export_tasks):
+        connection.execute(update(table).where(table.c.next_attempt_at.is_not(None)).values(next_attempt_at=None))
+    for batch in batches.all_collecting(connection):
+        latest = now + batch.policy.timeout
+        if batch.deadline is not None and batch.deadline > latest:
+            batches.set_deadline(connection, batch.id, latest)
