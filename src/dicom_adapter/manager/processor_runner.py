@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -31,6 +32,7 @@ log = structlog.get_logger("processors")
 
 ACTIVE_WINDOW = 16  # batches looked at in one step: the backlog stays in the database
 MAX_FAILURES = 10  # in a row; then the batch is held, so that it never blocks others and is never lost
+UNSTORED_PAUSE = 5.0  # seconds before the batches of an AE Title are worked on again whose fact could not be stored
 PROCESSOR_DEADLINE = 300.0  # seconds: a plug-in that hangs must not hold the other AE Titles up
 
 _Due = tuple[Batch, int, str, int]  # batch, position of the processor, its name, its failures in a row
@@ -85,36 +87,50 @@ class ProcessorRunner:
         self._resolve = resolve
         self._path_of = path_of
         self._on_jobs = on_jobs
+        self._active: dict[str, asyncio.Task[None]] = {}  # Clara AE Title -> the task that works on its batches
 
     async def step(self) -> float | None:
-        due = await asyncio.to_thread(self._due)
-        await asyncio.gather(*(self._process_in_order(group) for group in _by_ae_title(due)))
-        if due:
-            return 0.0  # a batch may have another processor, or the backlog more batches
-        next_at = await asyncio.to_thread(self._next_at)
-        return None if next_at is None else next_at - self._clock.steady()
+        # An AE Title that was worked on when we began to look is left out: its batches may have changed since.
+        busy = frozenset(self._active)
+        due, next_due_in = await asyncio.to_thread(self._due, busy)
+        for ae_title, group in _by_ae_title(due).items():
+            working = asyncio.create_task(self._process_in_order(group), name=f"processors {ae_title}")
+            self._active[ae_title] = working
+            working.add_done_callback(partial(self._ended, ae_title))
+        return 0.0 if due else next_due_in  # these may have hidden those of other AE Titles
 
     async def stop(self) -> None:
-        pass
+        """A processor that runs is ended; it runs again at the next start."""
+        for working in self._active.values():
+            working.cancel()
+        await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    def _due(self) -> list[_Due]:
-        with self._database.read() as connection:
-            return batches.to_process(connection, self._clock.steady(), ACTIVE_WINDOW)
+    def _ended(self, ae_title: str, _task: asyncio.Task[None]) -> None:
+        del self._active[ae_title]
+        self.trigger.pull()  # a batch may have another processor, or the backlog more batches
 
-    def _next_at(self) -> float | None:
+    def _due(self, busy: frozenset[str]) -> tuple[list[_Due], float | None]:
+        """What is due, and in how many seconds something else is."""
+        now = self._clock.steady()
         with self._database.read() as connection:
-            return batches.next_processing_at(connection)
+            next_at = batches.next_processing_at(connection, now)
+            due = batches.to_process(connection, now, ACTIVE_WINDOW, busy)
+        return due, None if next_at is None else next_at - now
 
     async def _process_in_order(self, due: Sequence[_Due]) -> None:
-        for batch, position, name, failures in due:
-            await self._process(batch, position, name, failures)
+        """Batches of one AE Title keep the order in which they closed (promise 6)."""
+        try:
+            for batch, position, name, failures in due:
+                await self._process(batch, position, name, failures)
+        except Exception:  # what became of it could not be stored
+            log.exception("processors wait", ae_title=due[0][0].called_ae_title, seconds=UNSTORED_PAUSE)
+            await asyncio.sleep(UNSTORED_PAUSE)
 
     async def _process(self, batch: Batch, position: int, name: str, failures: int) -> None:
         try:
             processor = self._resolve(name)
             context = _Context(batch, await asyncio.to_thread(self._instances, batch), self._path_of)
-            async with asyncio.timeout(PROCESSOR_DEADLINE):
-                await processor.process(batch, context)
+            await _in_time(processor.process(batch, context))
             made = await asyncio.to_thread(self._commit, batch, position, context.requests)
         except PermanentError as error:
             await asyncio.to_thread(self._hold, batch, f"processor {name}: {error}")
@@ -169,7 +185,7 @@ class ProcessorRunner:
             batches.hold(connection, batch.id, reason)
 
     def _try_again(self, batch: Batch, position: int, name: str, failures: int, error: Exception) -> None:
-        reason = f"processor {name} failed: {error}"
+        reason = f"processor {name} failed: {str(error) or type(error).__name__}"
         if failures >= MAX_FAILURES:
             self._hold(batch, f"{reason} ({failures} times)")
             return
@@ -181,9 +197,20 @@ class ProcessorRunner:
             batches.processor_failed(connection, batch.id, position, self._clock.steady() + delay, reason)
 
 
-def _by_ae_title(due: Sequence[_Due]) -> list[list[_Due]]:
-    """Batches of one AE Title keep the order in which they closed (promise 6); AE Titles do not wait for each other."""
+async def _in_time(processing: Awaitable[None]) -> None:
+    deadline = asyncio.timeout(PROCESSOR_DEADLINE)
+    try:
+        async with deadline:
+            await processing
+    except TimeoutError as error:
+        if not deadline.expired():  # its own, of a call that it made
+            raise
+        raise TemporaryError(f"it did not end within {PROCESSOR_DEADLINE:g} s") from error
+
+
+def _by_ae_title(due: Sequence[_Due]) -> dict[str, list[_Due]]:
+    """AE Titles do not wait for each other."""
     groups: dict[str, list[_Due]] = {}
     for one in due:
         groups.setdefault(one[0].called_ae_title, []).append(one)
-    return list(groups.values())
+    return groups

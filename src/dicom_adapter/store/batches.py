@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -182,14 +182,20 @@ def drop(connection: Connection, batch_id: str, now: float) -> bool:
     return changed.rowcount == 1
 
 
-def to_process(connection: Connection, now: float, limit: int) -> list[tuple[Batch, int, str, int]]:
-    """Closed batches whose next processor is due: (batch, position, processor, failures), oldest batch first."""
+def to_process(
+    connection: Connection, now: float, limit: int, but: Collection[str] = ()
+) -> list[tuple[Batch, int, str, int]]:
+    """Closed batches whose next processor is due: (batch, position, processor, failures), oldest batch first.
+
+    `but`: Clara AE Titles that are left out.
+    """
     earlier = processings.alias("earlier")
     rows = connection.execute(
         select(batches, processings.c.position, processings.c.processor, processings.c.failures)
         .join(processings, processings.c.batch_id == batches.c.id)
         .where(
             batches.c.state == BatchState.CLOSED,
+            batches.c.called_ae_title.not_in(but),
             processings.c.done_at.is_(None),
             (processings.c.next_attempt_at.is_(None)) | (processings.c.next_attempt_at <= now),
             ~exists().where(
@@ -206,12 +212,14 @@ def to_process(connection: Connection, now: float, limit: int) -> list[tuple[Bat
     return [(_batch(row), row.position, row.processor, row.failures) for row in rows]
 
 
-def next_processing_at(connection: Connection) -> float | None:
+def next_processing_at(connection: Connection, now: float) -> float | None:
     """When the next processor that waits is due."""
     earliest: float | None = connection.scalar(
         select(func.min(processings.c.next_attempt_at))
         .join(batches, batches.c.id == processings.c.batch_id)
-        .where(batches.c.state == BatchState.CLOSED, processings.c.done_at.is_(None))
+        .where(
+            batches.c.state == BatchState.CLOSED, processings.c.done_at.is_(None), processings.c.next_attempt_at > now
+        )
     )
     return earliest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor, ProcessorContext
-from dicom_adapter.manager.processor_runner import MAX_FAILURES, ProcessorRunner
+from dicom_adapter.manager import processor_runner
+from dicom_adapter.manager.processor_runner import ACTIVE_WINDOW, MAX_FAILURES, ProcessorRunner
 from dicom_adapter.store import associations, batches, jobs
 from tests.databases import fresh
 from tests.fakes import AE, FakeClock, association, snapshot
@@ -48,16 +50,22 @@ class House:
             on_jobs=lambda: None,
         )
 
+    async def step(self) -> float | None:
+        """One step, and what it began."""
+        due_in = await self.runner.step()
+        await asyncio.gather(*self.runner._active.values())
+        return due_in
+
     def resolve(self, name: str) -> Processor:
         if name not in self.processors:
             raise PermanentError(f"there is no processor {name}")
         return Plugin(self.processors[name])
 
-    def batch(self, *processors: str, uids: tuple[str, ...] = ("1.2.1", "1.2.2")) -> Batch:
+    def batch(self, *processors: str, uids: tuple[str, ...] = ("1.2.1", "1.2.2"), ae_title: str = AE.ae_title) -> Batch:
         """A closed batch for these processors."""
         record, instances = association(uids=uids)
         policy = replace(AE, processors=processors or ("job",))
-        batch = Batch(f"b-{record.id}", "LUNG", BatchState.COLLECTING, self.clock.now(), policy)
+        batch = Batch(f"b-{record.id}", ae_title, BatchState.COLLECTING, self.clock.now(), policy)
         with self.database.write() as connection:
             associations.add(connection, record, instances, set_aside_until=None)
             batches.open_batch(connection, batch)
@@ -89,7 +97,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 async def test_one_job_for_a_batch(house: House) -> None:
     batch = house.batch()
-    await house.runner.step()
+    await house.step()
     [job] = house.jobs()
     assert (job.state, job.attempt, job.attempts_allowed) == (JobState.QUEUED, 1, 2)
     assert job.name == f"lung-lung-ai-{batch.id}"
@@ -109,7 +117,7 @@ async def test_processors_run_in_order_each_once(house: House) -> None:
     house.processors = {name: note(name) for name in "abc"}
     batch = house.batch("a", "b", "c")
     for _ in range(4):
-        await house.runner.step()
+        await house.step()
     assert ran == ["a", "b", "c"]
     assert house.state(batch)[0] is BatchState.PROCESSED
 
@@ -121,7 +129,7 @@ async def test_a_part_of_the_batch_for_each_job(house: House) -> None:
 
     house.processors["job"] = by_instance
     house.batch()
-    await house.runner.step()
+    await house.step()
     assert [[one.sop_instance_uid for one in house.instances_of(job)] for job in house.jobs()] == [
         ["1.2.1"],
         ["1.2.2"],
@@ -135,7 +143,7 @@ async def test_two_jobs_of_one_pipeline_without_a_key_are_a_mistake(house: House
 
     house.processors["job"] = twice
     batch = house.batch()
-    await house.runner.step()
+    await house.step()
     state, reason = house.state(batch)
     assert state is BatchState.HELD
     assert "asks twice for pipeline lung_ai" in (reason or "")
@@ -154,11 +162,11 @@ async def test_a_temporary_error_is_tried_again_when_it_is_due(house: House) -> 
 
     house.processors["job"] = at_the_second_try
     batch = house.batch()
-    await house.runner.step()
-    assert await house.runner.step() == pytest.approx(40)
+    await house.step()
+    assert await house.step() == pytest.approx(40)
     assert (tries, house.jobs()) == (1, [])
     house.clock.moment += 41
-    await house.runner.step()
+    await house.step()
     assert len(house.jobs()) == 1
     assert house.state(batch)[0] is BatchState.PROCESSED
 
@@ -171,11 +179,11 @@ async def test_a_batch_that_always_fails_is_held_and_blocks_no_other(house: Hous
 
     house.processors["job"] = fail_for_the_first
     poison, good = house.batch(), house.batch()
-    await house.runner.step()
+    await house.step()
     assert house.state(good)[0] is BatchState.PROCESSED
     for _ in range(MAX_FAILURES):
         house.clock.moment += 1000
-        await house.runner.step()
+        await house.step()
     state, reason = house.state(poison)
     assert state is BatchState.HELD
     assert reason == f"processor job failed: cannot read this ({MAX_FAILURES} times)"
@@ -183,10 +191,43 @@ async def test_a_batch_that_always_fails_is_held_and_blocks_no_other(house: Hous
 
 async def test_an_unknown_processor_holds_the_batch_until_it_is_released(house: House) -> None:
     batch = house.batch("missing")
-    await house.runner.step()
+    await house.step()
     assert house.state(batch) == (BatchState.HELD, "processor missing: there is no processor missing")
     house.processors["missing"] = submit_all
     with house.database.write() as connection:
         assert batches.release(connection, batch.id, house.clock.now())
-    await house.runner.step()
+    await house.step()
     assert house.state(batch)[0] is BatchState.PROCESSED
+
+
+async def test_a_processor_that_hangs_holds_up_no_other_ae_title(house: House) -> None:
+    async def hang(_batch: Batch, _context: ProcessorContext) -> None:
+        await asyncio.Event().wait()
+
+    house.processors["hang"] = hang
+    for _ in range(ACTIVE_WINDOW + 1):  # more than one look shows
+        hanging = house.batch("hang")
+    other = house.batch(ae_title="BRAIN")
+    while await house.runner.step() == 0.0:
+        await asyncio.sleep(0)
+    while house.state(other)[0] is BatchState.CLOSED:
+        await asyncio.sleep(0.01)
+    assert house.state(hanging)[0] is BatchState.CLOSED
+    await house.runner.stop()  # and does not wait for it
+    assert house.state(hanging)[0] is BatchState.CLOSED
+
+
+async def test_a_processor_that_takes_too_long_is_told_in_words(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(_batch: Batch, _context: ProcessorContext) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(processor_runner, "PROCESSOR_DEADLINE", 0.01)
+    house.processors["job"] = hang
+    batch = house.batch()
+    for _ in range(MAX_FAILURES):
+        await house.step()
+        house.clock.moment += 1000
+    assert house.state(batch) == (
+        BatchState.HELD,
+        f"processor job failed: it did not end within 0.01 s ({MAX_FAILURES} times)",
+    )
