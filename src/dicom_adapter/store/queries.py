@@ -1,6 +1,7 @@
 """What people and programs ask: where is each study, and what waits. Reads only; nothing here decides.
 
-Lists are newest first and paged by id: ids sort by time, so `before` the last id of a page is the next page.
+Lists are newest first and paged by id: ids sort by time, so `before` the last id of a page is the next page. What is
+counted is counted for the rows of the page alone: everything would be counted again for each study of a list.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ def list_associations(connection: Connection, page: Page, study: str | None = No
 
 def list_batches(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
     """Batches with the number of their instances and studies and, while one waits, its processor's words."""
+    shown = select(batches.c.id)
+    if study is not None:
+        shown = shown.where(
+            batches.c.id.in_(
+                select(associations.c.batch_id)
+                .join(instances, instances.c.association_id == associations.c.id)
+                .where(instances.c.study_instance_uid == study)
+            )
+        )
+    shown = _paged(shown, batches.c.id, page, batches.c.state)
     inside = (
         select(
             associations.c.batch_id,
@@ -57,7 +68,7 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
             func.sum(instances.c.size).label("bytes"),
         )
         .join(associations, associations.c.id == instances.c.association_id)
-        .where(~instances.c.superseded)
+        .where(~instances.c.superseded, associations.c.batch_id.in_(shown))
         .group_by(associations.c.batch_id)
         .subquery()
     )
@@ -67,7 +78,7 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
             func.min(processings.c.next_attempt_at).label("next_attempt_at"),
             func.max(processings.c.reason).label("reason"),
         )
-        .where(processings.c.done_at.is_(None))
+        .where(processings.c.done_at.is_(None), processings.c.batch_id.in_(shown))
         .group_by(processings.c.batch_id)
         .subquery()
     )
@@ -82,22 +93,20 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
         )
         .outerjoin(inside, inside.c.batch_id == batches.c.id)
         .outerjoin(waiting, waiting.c.batch_id == batches.c.id)
+        .where(batches.c.id.in_(shown))
+        .order_by(batches.c.id.desc())
     )
-    if study is not None:
-        query = query.where(
-            batches.c.id.in_(
-                select(associations.c.batch_id)
-                .join(instances, instances.c.association_id == associations.c.id)
-                .where(instances.c.study_instance_uid == study)
-            )
-        )
-    return connection.execute(_paged(query, batches.c.id, page, batches.c.state)).mappings().all()
+    return connection.execute(query).mappings().all()
 
 
 def list_jobs(connection: Connection, page: Page, batch_ids: Sequence[str] | None = None) -> Sequence[Row]:
     """Jobs with what became of their results."""
-    quarantined = _count_by(quarantined_files.c.job_id, "quarantined")
-    exports = _count_by(export_tasks.c.job_id, "exports")
+    shown = select(jobs.c.id)
+    if batch_ids is not None:
+        shown = shown.where(jobs.c.batch_id.in_(batch_ids))
+    shown = _paged(shown, jobs.c.id, page, jobs.c.state)
+    quarantined = _count_by(quarantined_files.c.job_id, shown, "quarantined")
+    exports = _count_by(export_tasks.c.job_id, shown, "exports")
     query = (
         select(
             jobs,
@@ -106,10 +115,10 @@ def list_jobs(connection: Connection, page: Page, batch_ids: Sequence[str] | Non
         )
         .outerjoin(quarantined, quarantined.c.key == jobs.c.id)
         .outerjoin(exports, exports.c.key == jobs.c.id)
+        .where(jobs.c.id.in_(shown))
+        .order_by(jobs.c.id.desc())
     )
-    if batch_ids is not None:
-        query = query.where(jobs.c.batch_id.in_(batch_ids))
-    return connection.execute(_paged(query, jobs.c.id, page, jobs.c.state)).mappings().all()
+    return connection.execute(query).mappings().all()
 
 
 def quarantined(connection: Connection, job_id: str) -> Sequence[Row]:
@@ -120,6 +129,10 @@ def quarantined(connection: Connection, job_id: str) -> Sequence[Row]:
 
 def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | None = None) -> Sequence[Row]:
     """Export tasks with the number of files in each state."""
+    shown = select(export_tasks.c.id)
+    if job_ids is not None:
+        shown = shown.where(export_tasks.c.job_id.in_(job_ids))
+    shown = _paged(shown, export_tasks.c.id, page, export_tasks.c.state)
     numbers = (
         select(
             export_files.c.task_id,
@@ -129,19 +142,23 @@ def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | No
                 for state in ("delivered", "warning", "failed")
             ),
         )
+        .where(export_files.c.task_id.in_(shown))
         .group_by(export_files.c.task_id)
         .subquery()
     )
-    query = select(
-        export_tasks,
-        *(
-            func.coalesce(numbers.c[name], 0).label(name if name != "failed" else "files_failed")
-            for name in ("files", "delivered", "warning", "failed")
-        ),
-    ).outerjoin(numbers, numbers.c.task_id == export_tasks.c.id)
-    if job_ids is not None:
-        query = query.where(export_tasks.c.job_id.in_(job_ids))
-    return connection.execute(_paged(query, export_tasks.c.id, page, export_tasks.c.state)).mappings().all()
+    query = (
+        select(
+            export_tasks,
+            *(
+                func.coalesce(numbers.c[name], 0).label(name if name != "failed" else "files_failed")
+                for name in ("files", "delivered", "warning", "failed")
+            ),
+        )
+        .outerjoin(numbers, numbers.c.task_id == export_tasks.c.id)
+        .where(export_tasks.c.id.in_(shown))
+        .order_by(export_tasks.c.id.desc())
+    )
+    return connection.execute(query).mappings().all()
 
 
 def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:
@@ -217,5 +234,5 @@ def _paged(query: Select[Any], key: ColumnElement[str], page: Page, state: Colum
     return query.order_by(key.desc()).limit(page.limit)
 
 
-def _count_by(key: ColumnElement[str], name: str) -> Any:
-    return select(key.label("key"), func.count().label(name)).group_by(key).subquery()
+def _count_by(key: ColumnElement[str], shown: Select[Any], name: str) -> Any:
+    return select(key.label("key"), func.count().label(name)).where(key.in_(shown)).group_by(key).subquery()
