@@ -12,7 +12,6 @@ from dataclasses import asdict
 
 import structlog
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from . import __version__, logs, run_file
 from .api.app import create_app
@@ -272,7 +271,7 @@ class Adapter:
         await workers
         try:
             await asyncio.to_thread(self._intake.take_all)
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # a full disk, a locked database: the files are safe
             log.warning("what ended last is taken up at the next start", why=type(error).__name__)
 
     def close(self) -> None:

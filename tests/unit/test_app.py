@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -37,6 +38,6 @@ async def test_no_thread_outlives_the_hold_on_the_storage_folder(monkeypatch: py
             order.append("closed")
 
     monkeypatch.setattr(app, "Adapter", Stub)
-    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     await app._run(Settings())
     assert order == ["a thread wrote", "closed"]
