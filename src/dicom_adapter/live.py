@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .api import schemas
 from .config.schema import Settings
+from .core.errors import PermanentError
 from .core.model import JobRef
 from .core.ports import LocalResults
 from .core.snapshot import ConfigSnapshot
@@ -117,9 +119,14 @@ class Live:
             job = jobs.get(connection, job_id)
         if job is None or job.engine_job_id is None or job.engine_payload_id is None:
             return {}
+        ref = JobRef(job.engine_job_id, job.engine_payload_id)
         pipeline = self.snapshot().pipelines.get(job.pipeline_id)
-        engine = self.engines.get(pipeline.engine) if pipeline else None
-        return engine.log_files(JobRef(job.engine_job_id, job.engine_payload_id)) if engine else {}
+        # Of a pipeline that is configured no more the logs are still asked for; then the engine is not known.
+        engines = [self.engines[pipeline.engine]] if pipeline else self.engines.values()
+        for engine in engines:
+            with contextlib.suppress(PermanentError):
+                return engine.log_files(ref)
+        return {}
 
     async def cancel_job(self, job_id: str) -> bool:
         return await self.controller.cancel(job_id)

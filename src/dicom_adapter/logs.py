@@ -64,11 +64,16 @@ class _UnbreakableHandler(logging.StreamHandler[TextIO]):
 
 
 def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """No received control character reaches a log line; stack traces keep their line ends."""
+    """No received control character reaches a log line; stack traces keep their line ends, and their lines are set in,
+    so that none can be taken for a line of the log."""
     return {
-        key: value if key == "exception" or not isinstance(value, str) else _printable(value)
+        key: value if not isinstance(value, str) else _trace(value) if key == "exception" else _printable(value)
         for key, value in event.items()
     }
+
+
+def _trace(text: str) -> str:
+    return "\n".join(f"    {_printable(line)}" for line in text.split("\n"))
 
 
 def _printable(text: str) -> str:

@@ -70,6 +70,17 @@ class TestLogs:
         assert (first["event"], first["level"], first["count"], first["peer"]) == ("it happened", "warning", 3, "x\\ny")
         assert (second["event"], second["level"]) == ("and this", "error")
 
+    def test_a_stack_trace_holds_no_control_character_and_no_line_of_the_log(self) -> None:
+        out = io.StringIO()
+        logs.configure("info", "text", out)
+        try:
+            raise ValueError("\x1b[31m\n2026-01-01T00:00:00Z [info] all is well")
+        except ValueError:
+            structlog.get_logger("test").exception("it failed")
+        assert "\x1b" not in out.getvalue()
+        assert "ValueError: \\x1b[31m" in out.getvalue()
+        assert all(line.startswith("    ") for line in out.getvalue().splitlines()[1:])
+
     def test_level(self) -> None:
         out = io.StringIO()
         logs.configure("warning", "text", out)

@@ -1,0 +1,113 @@
+"""What the REST API is told of the running adapter: above all, whether it can take a study, and why not."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.core.model import Batch, BatchState, Job, JobRef, JobState
+from dicom_adapter.core.snapshot import ConfigSnapshot
+from dicom_adapter.engines.local_process import LocalProcessEngine
+from dicom_adapter.live import UNWELL_AFTER, Live
+from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager.supervisor import Supervisor, WorkerHealth
+from dicom_adapter.scp.listener import Listener
+from dicom_adapter.spool.spool import Spool
+from dicom_adapter.store import batches, database, jobs
+from tests.databases import fresh
+from tests.fakes import AE, PIPELINE, snapshot
+
+
+@dataclass
+class FakeListener:
+    listening: bool = True
+    port: int = 104
+
+
+@dataclass
+class FakeSupervisor:
+    health: dict[str, WorkerHealth] = field(default_factory=lambda: {"intake": WorkerHealth()})
+
+
+class House:
+    """A live view over a real spool and database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spool = Spool(folder)
+        self.database = fresh(folder)
+        self.listener = FakeListener()
+        self.supervisor = FakeSupervisor()
+        self.snapshot: ConfigSnapshot = snapshot()
+        self.live = Live(
+            settings=Settings.model_validate({"storage": {"reserve-space": 0, "watermark-percent": 100}}),
+            spool=self.spool,
+            database=self.database,
+            listener=cast(Listener, self.listener),
+            supervisor=cast(Supervisor, self.supervisor),
+            controller=cast(JobController, None),
+            engines={"process": LocalProcessEngine(folder / "jobs", lambda _id: PIPELINE)},
+            snapshot=lambda: self.snapshot,
+        )
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.01)
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+    made.spool.close()
+
+
+def test_ready(house: House) -> None:
+    assert house.live.not_ready() == []
+
+
+def test_it_does_not_listen(house: House) -> None:
+    house.listener.listening = False
+    assert house.live.not_ready() == ["the SCP does not listen"]
+
+
+def test_the_disk_is_too_full(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(house.spool.layout.root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=0))
+    [reason] = house.live.not_ready()
+    assert reason.startswith("too little free space: 0 bytes")
+    assert not house.live.storage().accepting
+
+
+def test_nothing_can_be_written_to_the_database(house: House) -> None:
+    with closing(sqlite3.connect(house.database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert house.live.not_ready() == ["the database cannot be written: OperationalError"]
+    assert house.live.not_ready() == []
+
+
+def test_a_worker_that_keeps_failing(house: House) -> None:
+    health = house.supervisor.health["intake"]
+    health.failures, health.reason = UNWELL_AFTER - 1, "why"
+    assert house.live.not_ready() == []
+    health.failures = UNWELL_AFTER
+    assert house.live.not_ready() == [f"intake failed {UNWELL_AFTER} times in a row: why"]
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_the_logs_of_a_job_also_when_its_pipeline_is_configured_no_more(house: House, configured: bool) -> None:
+    with house.database.write() as connection:
+        batches.open_batch(connection, Batch("b", "LUNG", BatchState.CLOSED, 1000, AE))
+        jobs.add(connection, Job("j", "n", "b", "p1", "x", "LUNG", JobState.QUEUED, 1, 1, 0, 1000), None)
+    assert house.live.log_files("j") == {}  # not made yet
+    with house.database.write() as connection:
+        jobs.created(connection, "j", JobRef("j/1", "j/1"))
+    if not configured:
+        house.snapshot = snapshot(pipelines=[])
+    assert sorted(house.live.log_files("j")) == ["stderr", "stdout"]
+    assert house.live.log_files("nothing") == {}
