@@ -118,7 +118,8 @@ def _wait_until_ready(receiver: Receiver, process: subprocess.Popen[bytes], port
             raise BenchError(f"{receiver.name} does not accept associations: {error}") from error
         else:
             return
-    raise BenchError(f"{receiver.name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+    last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise BenchError(f"{receiver.name} did not start: {' '.join(last_words)}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

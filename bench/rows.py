@@ -295,5 +295,6 @@ def _run(command: Sequence[str]) -> str:
     except subprocess.TimeoutExpired:
         raise BenchError(f"{Path(command[0]).name} took more than {_SEND_TIMEOUT:g} s") from None
     if done.returncode:
-        raise BenchError(f"{Path(command[0]).name} failed: {done.stderr.strip().splitlines()[-1:]}")
+        last_words = done.stderr.strip().splitlines()[-1:]
+        raise BenchError(f"{Path(command[0]).name} failed: {' '.join(last_words)}")
     return done.stdout
