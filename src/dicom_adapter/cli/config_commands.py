@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="Configuration file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file.")],
     as_json: JsonOption = False,
 ) -> None:
     """Say everything that is wrong with a configuration file, and touch nothing. Exit status 2 if anything is."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-_GAP = 3  # columns between the columns of a table
-_LAST_COLUMN = 32  # columns that its last column has at least
+_GAP = " " * 3  # between the columns of a table
+_INDENT = " " * 4  # before words that stand below their row
+_LAST_COLUMN = 32  # columns that its last column has at least, to stand beside the others
 _PIPE_WIDTH = 200  # columns where no terminal says how many it has
 
 
@@ -54,27 +54,74 @@ def print_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Rows below their headings, or a sentence when there are none. Columns ending in # are numbers."""
+    """Rows below their headings, or a sentence when there are none. Columns ending in # are numbers.
+
+    The last column holds the longest words. Where the terminal leaves too little for them beside the others, they
+    stand below each row; where even the others do not fit, each row is a block of lines.
+    """
     body = [[printable(cell) for cell in row] for row in rows]
     if not body:
         say(empty)
         return
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for place, column in enumerate(columns):
-        is_number = column.endswith("#")
-        grid.add_column(
-            column.removesuffix("#"),
-            justify="right" if is_number else "left",
-            no_wrap=place < len(columns) - 1,
-            overflow="fold",
-        )
+    names = [column.removesuffix("#") for column in columns]
+    *fixed, last = (max(map(cell_len, cells)) for cells in zip(names, *body, strict=True))
+    width = console().width
+    beside = sum(fixed) + len(_GAP) * len(fixed)  # where the last column begins
+    if beside + min(last, _LAST_COLUMN) <= width:
+        for line in _beside(columns, body, fixed, min(last, width - beside)):
+            say(line)
+    elif beside - len(_GAP) <= width:
+        for line in _below(columns, body, fixed, width):
+            say(line)
+    else:
+        for number, row in enumerate(body):
+            if number:
+                say("")
+            facts([(name, cell) for name, cell in zip(names, row, strict=True) if cell])
+
+
+def _beside(columns: Sequence[str], body: Sequence[Sequence[str]], fixed: Sequence[int], last: int) -> Iterator[str]:
+    widths = [*fixed, last]
+    yield _row([column.removesuffix("#") for column in columns], columns, widths)
+    yield "─" * (sum(fixed) + len(_GAP) * len(fixed) + last)
     for row in body:
-        grid.add_row(*row)
-    target = console()
-    *fixed, last = (max(map(cell_len, cells)) for cells in zip(columns, *body, strict=True))
-    # Narrower than this the last column would be a tower of syllables: then the terminal may wrap whole lines.
-    target.width = max(target.width, sum(fixed) + _GAP * len(fixed) + min(last, _LAST_COLUMN))
-    target.print(grid)
+        first, *more = _wrap(row[-1], last)
+        yield _row([*row[:-1], first], columns, widths)
+        for line in more:
+            yield _row([*("" for _ in fixed), line], columns, widths)
+
+
+def _below(columns: Sequence[str], body: Sequence[Sequence[str]], fixed: Sequence[int], width: int) -> Iterator[str]:
+    yield _row([column.removesuffix("#") for column in columns[:-1]], columns, fixed)
+    yield "─" * (sum(fixed) + len(_GAP) * (len(fixed) - 1))
+    for row in body:
+        yield _row(row[:-1], columns, fixed)
+        if row[-1]:
+            yield from (f"{_INDENT}{line}" for line in _wrap(row[-1], width - len(_INDENT)))
+
+
+def _row(cells: Sequence[str], columns: Sequence[str], widths: Sequence[int]) -> str:
+    padded = []
+    for cell, column, width in zip(cells, columns, widths, strict=False):
+        space = " " * (width - cell_len(cell))
+        padded.append(space + cell if column.endswith("#") else cell + space)
+    return _GAP.join(padded).rstrip()
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Names with their values, one below the other. A terminal gets long values wrapped beside their names."""
+    beside = max(cell_len(name) for name, _ in pairs) + len(_GAP)
+    out = console()
+    for name, value in pairs:
+        first, *more = _wrap(printable(value), max(out.width - beside, _LAST_COLUMN)) if out.is_terminal else [value]
+        say(f"{name:{beside}}{first}")
+        for line in more:
+            say(" " * beside + line)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """At least one line; words longer than the width are folded, nothing is cut."""
+    return [line.plain.rstrip() for line in Text(text).wrap(console(), max(width, 1), overflow="fold")] or [""]
 
 
 def printable(text: str) -> str:
@@ -120,3 +167,8 @@ def size(count: int) -> str:
 def counts(by_state: Iterable[tuple[str, int]]) -> str:
     """Counts by state in one line."""
     return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in by_state if count) or "none"
+
+
+def count(number: int, one: str) -> str:
+    """1 -> "1 attempt", 2 -> "2 attempts"."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"

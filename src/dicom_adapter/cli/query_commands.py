@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..api import schemas
+from ..core.model import ExportState, JobState
+from ..dicom.pdu import AAssociateRJ
 from .client import Client, match
 from .outcome import CliError, ExitCode
-from .output import counts, duration, moment, print_json, printable, say, size, table
+from .output import count, counts, duration, facts, moment, print_json, printable, say, size, table
 from .target import ApiOption, FileOption, JsonOption, client
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", help="How many, newest first.", min=1, max=1000)]
@@ -47,7 +49,11 @@ def status(file: FileOption = None, api: ApiOption = None, as_json: JsonOption =
 def _print_status(found: schemas.Status) -> None:
     scp, storage = found.scp, found.storage
     state = "ready" if found.ready else f"not ready: {'; '.join(found.not_ready)}"
-    room = "accepting" if storage.accepting else "full: new associations are rejected"
+    room = (
+        "accepting"
+        if storage.accepting
+        else f"{size(storage.reserved_bytes)} must stay free: new associations are rejected"
+    )
     lines = [
         ("adapter", f"{state} (version {found.version}, since {moment(found.started_at)})"),
         (
@@ -56,15 +62,36 @@ def _print_status(found: schemas.Status) -> None:
             f"{scp.open_associations} of {scp.max_associations} associations, "
             f"AE Titles {', '.join(scp.ae_titles) or 'none'}",
         ),
-        ("since then", counts(scp.counters.items())),
+        ("since then", _since_then(scp.counters)),
         ("storage", f"{storage.path}: {size(storage.free_bytes)} free, {room}"),
         ("batches", counts(found.batches.items())),
         ("jobs", counts(found.jobs.items())),
         ("exports", counts(found.exports.items())),
     ]
     lines += [(f"fault in {worker.name}", worker.reason) for worker in found.workers if worker.reason]
-    for name, text in lines:
-        say(f"{name:12} {text}")
+    facts(lines)
+
+
+def _since_then(counters: Mapping[str, int]) -> str:
+    """associations_accepted: 2, instances: 9, ... -> words, those of one thing together."""
+    things: dict[str, list[str]] = {}
+    for name, number in counters.items():
+        thing, _, what = name.partition("_")
+        if not number:
+            continue
+        if thing == "bytes":
+            things.setdefault("instances", []).append(size(number))
+        elif what.startswith("rejected_"):
+            things.setdefault(thing, []).append(f"{number} rejected ({_rejection(what)})")
+        else:
+            things.setdefault(thing, []).append(f"{number} {what.replace('_', ' ') or 'received'}")
+    return "; ".join(f"{thing}: {', '.join(words)}" for thing, words in things.items()) or "nothing"
+
+
+def _rejection(counter: str) -> str:
+    """rejected_1_1_3 -> the reason as PS3.8 Table 9-21 names it."""
+    result, source, reason = (int(number) for number in counter.split("_")[1:])
+    return str(AAssociateRJ(result, source, reason)).rpartition(", ")[2]
 
 
 def studies(
@@ -278,6 +305,11 @@ def job_show(id_: IdArgument, file: FileOption = None, api: ApiOption = None, as
     say(f"job {found.id} of batch {found.batch_id}: pipeline {found.pipeline_name}, {found.state}")
     if why := _why(found.reason, found.next_attempt_in):
         say(why)
+    if found.state == JobState.FAILED:
+        say(f"What it wrote: `clara dicom job logs {found.id}`. To try it again: `clara dicom retry {found.id}`.")
+    if found.quarantined_files:
+        storage = asked.get("/api/v1/status")["storage"]["path"]
+        say(f"In quarantine, below {storage} (reasons.json there tells the names that the pipeline gave):")
     table(
         ("#", "File", "Why it was sent nowhere"),
         ((str(one.number), one.path, one.reason) for one in found.quarantined_files),
@@ -293,9 +325,12 @@ def export_show(id_: IdArgument, file: FileOption = None, api: ApiOption = None,
         print_json(answer)
         return
     found = schemas.ExportDetail.model_validate(answer)
-    say(f"export {found.id} of job {found.job_id} to {found.destination}: {found.state}, {found.attempts} attempts")
+    tries = count(found.attempts, "attempt")
+    say(f"export {found.id} of job {found.job_id} to {found.destination}: {found.state}, {tries}")
     if why := _why(found.reason, found.next_attempt_in):
         say(why)
+    if found.state == ExportState.FAILED:
+        say(f"To try it again: `clara dicom retry {found.id}`.")
     table(
         ("#", "SOP Instance UID", "State", "Status", "Why"),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicom_adapter.cli import output
-from dicom_adapter.cli.output import counts, duration, printable, say, size, table
+from dicom_adapter.cli.output import count, counts, duration, printable, say, size, table
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,61 @@ def test_long_cells_are_folded_not_cut(capsys: pytest.CaptureFixture[str]) -> No
     assert "end" in out
 
 
-def test_a_narrow_terminal_gets_lines_not_a_tower(
+COLUMNS = ("Id", "Files#", "Why")
+ROWS = [("1m82", "7", "no connection to the archive was possible"), ("1m83", "12", "")]
+
+
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
+    monkeypatch.setattr(output, "_PIPE_WIDTH", width)
+    table(COLUMNS, ROWS, "none")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_long_words_stand_beside_the_row_where_there_is_room(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "_PIPE_WIDTH", 20)
-    table(("Id", "Text"), [("x" * 18, "two words")], "none")
-    assert "x" * 18 + "   two words" in capsys.readouterr().out
+    assert printed(capsys, monkeypatch, 50) == [
+        "Id     Files   Why",
+        "─" * 50,
+        "1m82       7   no connection to the archive was",
+        "               possible",
+        "1m83      12",
+    ]
+
+
+def test_long_words_stand_below_the_row_where_it_is_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert printed(capsys, monkeypatch, 30) == [
+        "Id     Files",
+        "─" * 12,
+        "1m82       7",
+        "    no connection to the",
+        "    archive was possible",
+        "1m83      12",
+    ]
+
+
+def test_rows_that_do_not_fit_at_all_are_blocks_of_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert printed(capsys, monkeypatch, 11) == [
+        "Id      1m82",
+        "Files   7",
+        "Why     no connection to the archive was possible",
+        "",
+        "Id      1m83",
+        "Files   12",
+    ]
+
+
+@pytest.mark.parametrize("width", range(8, 60))
+def test_no_word_is_lost_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = "".join("".join(printed(capsys, monkeypatch, width)).split())
+    assert all("".join(cell.split()) in shown for row in ROWS for cell in row)
+
+
+def test_count() -> None:
+    assert [count(number, "attempt") for number in range(3)] == ["0 attempts", "1 attempt", "2 attempts"]

@@ -77,7 +77,13 @@ STATUS: dict[str, Any] = {
         "openAssociations": 1,
         "maxAssociations": 2,
         "aeTitles": ["LUNG", "HEART"],
-        "counters": {"instances": 7},
+        "counters": {
+            "associations_accepted": 3,
+            "associations_rejected_1_1_3": 2,
+            "instances": 7,
+            "instances_ignored": 0,
+            "bytes": 2048,
+        },
     },
     "storage": {"path": "/s", "freeBytes": 1 << 30, "reservedBytes": 1, "accepting": False, "healthy": True},
     "batches": {"held": 1},
@@ -116,12 +122,24 @@ def test_json_is_what_the_api_answers(api: ApiStub, command: str) -> None:
 
 def test_status(api: ApiStub) -> None:
     out = run(api, "status").stdout
-    for words in ("ready (version 0.1.0", "port 11112", "1 of 2", "LUNG, HEART", "7 instances", "1.0 GiB free"):
+    for words in ("ready (version 0.1.0", "port 11112", "1 of 2", "LUNG, HEART", "1.0 GiB free"):
         assert words in out
     assert "new associations are rejected" in out
     assert "1 held" in out
     assert "disk on fire" in out
     assert json.loads(run(api, "status", "--json").stdout) == STATUS
+
+
+def test_counters_are_words(api: ApiStub) -> None:
+    out = run(api, "status").stdout
+    since = "associations: 3 accepted, 2 rejected (calling-ae-title-not-recognized); instances: 7 received, 2.0 KiB"
+    assert since in out
+
+
+def test_a_full_disk_says_how_much_must_stay_free(api: ApiStub) -> None:
+    storage = {**STATUS["storage"], "accepting": False, "reservedBytes": 2 << 30}
+    api.answers["GET /api/v1/status"] = {**STATUS, "storage": storage}
+    assert "1.0 GiB free, 2.0 GiB must stay free: new associations are rejected" in run(api, "status").stdout
 
 
 def test_status_of_an_adapter_that_is_not_ready(api: ApiStub) -> None:
@@ -191,7 +209,10 @@ def test_job_logs_by_any_part_of_the_id(api: ApiStub, reference: str) -> None:
 def test_one_job_and_one_export(api: ApiStub) -> None:
     quarantined = {"number": 1, "path": "quarantine/j/1", "reason": "it is not DICOM"}
     api.answers[f"GET /api/v1/jobs/{JOB['id']}"] = {**JOB, "quarantinedFiles": [quarantined]}
-    assert "it is not DICOM" in run(api, "job", "show", "b5r5").stdout
+    out = run(api, "job", "show", "b5r5").stdout
+    assert "it is not DICOM" in out
+    assert f"below {STATUS['storage']['path']}" in out
+    assert f"`clara dicom job logs {JOB['id']}`" in out
     outcome = {
         "number": 1,
         "sopClassUid": "1.2",
