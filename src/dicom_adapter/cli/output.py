@@ -109,11 +109,12 @@ def _row(cells: Sequence[str], columns: Sequence[str], widths: Sequence[int]) ->
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
-    """Names with their values, one below the other. A terminal gets long values wrapped beside their names."""
+    """Names with their values, one below the other. A terminal gets words wrapped beside their names; never a UID."""
     beside = max(cell_len(name) for name, _ in pairs) + len(_GAP)
     out = console()
     for name, value in pairs:
-        first, *more = _wrap(printable(value), max(out.width - beside, _LAST_COLUMN)) if out.is_terminal else [value]
+        wraps = out.is_terminal and " " in value
+        first, *more = _wrap(printable(value), max(out.width - beside, _LAST_COLUMN)) if wraps else [value]
         say(f"{name:{beside}}{first}")
         for line in more:
             say(" " * beside + line)

@@ -311,7 +311,7 @@ def job_show(id_: IdArgument, file: FileOption = None, api: ApiOption = None, as
         storage = asked.get("/api/v1/status")["storage"]["path"]
         say(f"In quarantine, below {storage} (reasons.json there tells the names that the pipeline gave):")
     table(
-        ("#", "File", "Why it was sent nowhere"),
+        ("No#", "File", "Why it was sent nowhere"),
         ((str(one.number), one.path, one.reason) for one in found.quarantined_files),
         "no result file is in quarantine",
     )
@@ -332,7 +332,7 @@ def export_show(id_: IdArgument, file: FileOption = None, api: ApiOption = None,
     if found.state == ExportState.FAILED:
         say(f"To try it again: `clara dicom retry {found.id}`.")
     table(
-        ("#", "SOP Instance UID", "State", "Status", "Why"),
+        ("No#", "SOP Instance UID", "State", "Status", "Why"),
         (
             (str(one.number), one.sop_instance_uid, one.state, one.status or "", one.reason or "")
             for one in found.outcomes
