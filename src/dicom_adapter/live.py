@@ -17,7 +17,7 @@ from .config.schema import Settings
 from .core.errors import PermanentError
 from .core.model import JobRef
 from .core.ports import LocalResults
-from .core.snapshot import ConfigSnapshot
+from .core.snapshot import ClaraAeTitle, ConfigSnapshot
 from .core.storage_policy import must_stay_free
 from .manager.job_controller import JobController
 from .manager.supervisor import Supervisor
@@ -130,6 +130,9 @@ class Live:
 
     async def cancel_job(self, job_id: str) -> bool:
         return await self.controller.cancel(job_id)
+
+    def ae_title(self, called: str) -> ClaraAeTitle | None:
+        return self.snapshot().ae_titles.get(called)
 
     def tries_of(self, pipeline_id: str) -> int:
         pipeline = self.snapshot().pipelines.get(pipeline_id)

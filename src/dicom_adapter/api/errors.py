@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from ..core.errors import AdapterError
 from .schemas import Problem
+
+log = structlog.get_logger("api")
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -30,6 +35,16 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def api_error(_request: Request, error: ApiError) -> JSONResponse:
         return _answer(error.problem)
+
+    @app.exception_handler(AdapterError)
+    async def not_now(_request: Request, error: AdapterError) -> JSONResponse:
+        return _answer(Problem(title="Not possible now", status=503, detail=str(error)))
+
+    @app.exception_handler(SQLAlchemyError)
+    async def no_database(_request: Request, error: SQLAlchemyError) -> JSONResponse:
+        log.error("the database did not serve a request", why=type(error).__name__)
+        words = "The database cannot be used at this moment (locked, or its disk is full): try again."
+        return _answer(Problem(title="Not possible now", status=503, detail=words))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -207,12 +207,13 @@ def _actions(routes: APIRouter, view: View) -> None:
 
     @routes.post("/batches/{batch_id}/release", tags=["batches"], responses=conflict)
     def release_batch(batch_id: str) -> schemas.Done:
-        """Let a held batch go on."""
+        """Let a held batch go on, by what is configured for its AE Title now."""
         with view.database.write() as connection:
             found = batches.get(connection, batch_id)
             if found is None:
                 raise not_found("batch", batch_id)
-            changed = batches.release(connection, batch_id, view.clock.now())
+            policy = view.live.ae_title(found.called_ae_title)
+            changed = batches.release(connection, batch_id, view.clock.now(), policy)
         return done("batch", batch_id, "release", changed, f"it is {found.state}, not held")
 
     @routes.post("/batches/{batch_id}/drop", tags=["batches"], responses=conflict)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..clock import Clock
+from ..core.snapshot import ClaraAeTitle
 from ..store.database import Database
 from .schemas import Association, Scp, Storage, Worker
 
@@ -35,6 +36,10 @@ class Live(Protocol):
         ...
 
     async def cancel_job(self, job_id: str) -> bool: ...
+
+    def ae_title(self, called: str) -> ClaraAeTitle | None:
+        """The Clara AE Title as it is configured now."""
+        ...
 
     def tries_of(self, pipeline_id: str) -> int:
         """How often a job of the pipeline is tried in all."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
 from ..core.model import Batch, BatchState, ExportState, Instance, JobState
 from ..core.retention import WorkFacts
@@ -48,13 +48,18 @@ def open_batch(connection: Connection, batch: Batch) -> None:
             held_reason=batch.held_reason,
         )
     )
-    connection.execute(
-        insert(processings),
-        [
-            {"batch_id": batch.id, "position": position, "processor": name, "failures": 0}
-            for position, name in enumerate(batch.policy.processors)
-        ],
-    )
+    _plan(connection, batch.id, batch.policy)
+
+
+def _plan(connection: Connection, batch_id: str, policy: ClaraAeTitle, done: int = 0) -> None:
+    """What the batch's processors are to be, beside the first ones that are done."""
+    rows = [
+        {"batch_id": batch_id, "position": position, "processor": name, "failures": 0}
+        for position, name in enumerate(policy.processors)
+        if position >= done
+    ]
+    if rows:
+        connection.execute(insert(processings), rows)
 
 
 def add_instances(connection: Connection, batch_id: str, added: Sequence[Instance], *, overwrite: bool) -> int:
@@ -157,19 +162,33 @@ def hold(connection: Connection, batch_id: str, reason: str) -> None:
     )
 
 
-def release(connection: Connection, batch_id: str, now: float) -> bool:
-    """held -> closed, its processors tried again from where they stopped; False when it is not held."""
+def release(connection: Connection, batch_id: str, now: float, policy: ClaraAeTitle | None = None) -> bool:
+    """held -> closed, its processors tried again from where they stopped; False when it is not held.
+
+    `policy`: its Clara AE Title as it is now, if it is there. A person who mends the cause does it in the
+    configuration, so what is not done yet goes by that.
+    """
     changed = connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.state == BatchState.HELD)
         .values(state=BatchState.CLOSED, closed_at=func.coalesce(batches.c.closed_at, now), held_reason=None)
     )
+    if changed.rowcount == 0:
+        return False
+    if policy is not None:
+        connection.execute(update(batches).where(batches.c.id == batch_id).values(policy=_policy_json(policy)))
+        connection.execute(
+            delete(processings).where(processings.c.batch_id == batch_id, processings.c.done_at.is_(None))
+        )
+        done = connection.scalar(select(func.count()).where(processings.c.batch_id == batch_id)) or 0
+        _plan(connection, batch_id, policy, done)
+        _end_if_done(connection, batch_id, now)
     connection.execute(
         update(processings)
         .where(processings.c.batch_id == batch_id, processings.c.done_at.is_(None))
         .values(failures=0, next_attempt_at=None, reason=None)
     )
-    return changed.rowcount == 1
+    return True
 
 
 def drop(connection: Connection, batch_id: str, now: float) -> bool:
@@ -231,6 +250,10 @@ def processor_done(connection: Connection, batch_id: str, position: int, now: fl
         .where(processings.c.batch_id == batch_id, processings.c.position == position)
         .values(done_at=now, reason=None, next_attempt_at=None)
     )
+    _end_if_done(connection, batch_id, now)
+
+
+def _end_if_done(connection: Connection, batch_id: str, now: float) -> None:
     undone = exists().where(processings.c.batch_id == batch_id, processings.c.done_at.is_(None))
     connection.execute(
         update(batches).where(batches.c.id == batch_id, ~undone).values(state=BatchState.PROCESSED, ended_at=now)

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dicom_adapter.api import schemas
 from dicom_adapter.api.app import create_app
 from dicom_adapter.api.view import View
+from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.model import (
     Batch,
     BatchState,
@@ -24,6 +26,7 @@ from dicom_adapter.core.model import (
     JobRef,
     JobState,
 )
+from dicom_adapter.core.snapshot import ClaraAeTitle
 from dicom_adapter.store import associations, batches, export_tasks, jobs
 from dicom_adapter.store.database import Database
 from tests.databases import fresh
@@ -41,6 +44,7 @@ class FakeLive:
     def __init__(self, folder: Path) -> None:
         self.reasons: list[str] = []
         self.canceled: list[str] = []
+        self.trouble: Exception | None = None
         self.folder = folder
 
     def scp(self) -> schemas.Scp:
@@ -75,8 +79,13 @@ class FakeLive:
         return {"stdout": self.folder / "stdout.log", "stderr": self.folder / "stderr.log"}
 
     async def cancel_job(self, job_id: str) -> bool:
+        if self.trouble is not None:
+            raise self.trouble
         self.canceled.append(job_id)
         return len(self.canceled) == 1
+
+    def ae_title(self, called: str) -> ClaraAeTitle | None:
+        return AE if called == AE.ae_title else None
 
     def tries_of(self, pipeline_id: str) -> int:
         return 3
@@ -254,6 +263,14 @@ class TestActions:
         await house.post("/api/v1/exports/e1/cancel")
         await house.post("/api/v1/exports/e1/cancel", 409)
         assert (await house.get("/api/v1/exports/e1"))["state"] == "canceled"
+
+    async def test_what_cannot_be_done_now_is_told(self, house: House) -> None:
+        house.live.trouble = TemporaryError("job j1 was told to end and still runs")
+        answer = await house.post("/api/v1/jobs/j1/cancel", 503)
+        assert answer["detail"] == "job j1 was told to end and still runs"
+        house.live.trouble = OperationalError("UPDATE", {}, Exception("database is locked"))
+        answer = await house.post("/api/v1/jobs/j1/cancel", 503)
+        assert "try again" in answer["detail"]
 
     async def test_release_batch(self, house: House) -> None:
         await house.post("/api/v1/batches/b2/release")

@@ -14,6 +14,7 @@ from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor, ProcessorContext
 from dicom_adapter.manager import processor_runner
 from dicom_adapter.manager.processor_runner import ACTIVE_WINDOW, MAX_FAILURES, ProcessorRunner
+from dicom_adapter.processors.job import JobProcessor
 from dicom_adapter.store import associations, batches, jobs
 from tests.databases import fresh
 from tests.fakes import AE, FakeClock, association, snapshot
@@ -231,3 +232,40 @@ async def test_a_processor_that_takes_too_long_is_told_in_words(house: House, mo
         BatchState.HELD,
         f"processor job failed: it did not end within 0.01 s ({MAX_FAILURES} times)",
     )
+
+
+async def test_a_released_batch_goes_by_what_is_configured_now(house: House) -> None:
+    """The advice was to mend the configuration and to release the batch."""
+    house.processors |= {"job": JobProcessor().process, "done": _nothing}
+    batch = house.batch("done", "job", "old")
+    unmapped = replace(batch.policy, pipelines=())
+    with house.database.write() as connection:
+        batches.hold(connection, batch.id, "a test")
+        assert batches.release(connection, batch.id, 1000, unmapped)
+    for _ in range(3):
+        await house.step()
+    state, reason = house.state(batch)
+    assert (state, "map it, then release the batch" in (reason or "")) == (BatchState.HELD, True)
+    with house.database.write() as connection:
+        assert batches.release(
+            connection, batch.id, 1000, replace(unmapped, pipelines=("p1",), processors=("x", "job"))
+        )
+    for _ in range(3):
+        await house.step()
+    assert house.state(batch)[0] is BatchState.PROCESSED
+    assert len(house.jobs()) == 1
+
+
+async def test_a_released_batch_with_nothing_left_to_do_is_processed(house: House) -> None:
+    house.processors["done"] = _nothing
+    batch = house.batch("done", "missing")
+    for _ in range(3):
+        await house.step()
+    assert house.state(batch)[0] is BatchState.HELD
+    with house.database.write() as connection:
+        assert batches.release(connection, batch.id, 1000, replace(AE, processors=("done",)))
+    assert house.state(batch)[0] is BatchState.PROCESSED
+
+
+async def _nothing(_batch: Batch, _context: ProcessorContext) -> None:
+    pass
