@@ -38,8 +38,8 @@ def main(
     chosen = _chosen(rows(size), only or [])
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir=_ROOT))  # the build's own file system: /tmp may be memory
     try:
-        results = _measure(chosen, Session(folder), repeats or (1 if quick else 3), console)
         facts = machine.describe(folder)
+        results = _measure(chosen, Session(folder), repeats or (1 if quick else 3), console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     today = datetime.datetime.now(datetime.UTC).date()

@@ -18,6 +18,7 @@ def describe(folder: Path) -> dict[str, str]:
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.0f} GiB",
         "file system": _file_system(folder),
+        "load before": f"{os.getloadavg()[1]:.1f} (mean of 5 minutes; above 0.5, other work disturbed the figures)",
         "system": f"{_distribution()}, Linux {platform.release().split('-')[0]}",
         "Python": platform.python_version(),
         "adapter": dicom_adapter.__version__,

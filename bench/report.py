@@ -21,6 +21,10 @@ DCMTK `storescp` runs with its defaults and `--fork`; Orthanc with its defaults,
 `SyncStorageArea: false`; the pynetdicom SCP writes the encoded data set as it came. The bare sink (`bench/sink.py`) is
 the least code that can negotiate, read and write files: it checks nothing, knows no spool, and is the ceiling for
 Python on this machine. The pre-encoded sender (`bench/sender.py`) has made every PDU before the clock starts.
+
+What the adapter does for an instance beyond the sink is Python: PDUs and command checked, the head of the data set
+read, File Meta Information, two folders and an index, the response. `py-spy record --gil` shows where the time goes.
+Several associations at once also wait for one another in the interpreter (the GIL), and each hand-over is a wake-up.
 """
 
 
