@@ -105,6 +105,7 @@ def _sqlite_engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+        max_overflow=-1,  # as many as there are threads: a worker never waits for readers of the REST API
         hide_parameters=True,  # errors go to the log, and values are nobody's business there
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -129,4 +129,13 @@ def test_a_transaction_that_looks_first_is_not_overtaken(tmp_path: Path) -> None
                 other.execute("DELETE FROM batches")
             batches.open_batch(connection, Batch("b", "LUNG", BatchState.COLLECTING, 1.0, AE, deadline=9.0))
         other.execute("DELETE FROM processings")
+    database.close()
+
+
+def test_many_readers_keep_no_worker_waiting(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with ExitStack() as readers:
+        for _ in range(50):  # more than the REST API has threads
+            readers.enter_context(database.read()).execute(text("SELECT 1"))
+        _open(database, "b")
     database.close()
