@@ -160,8 +160,7 @@ class Intake:
                 )
             case Effect.ADD_INSTANCES:
                 batches.add_instances(connection, batch_id, instances, overwrite=policy.overwrite_same_instance)
-                uids = {instance.sop_instance_uid for instance in instances}
-                batches.supersede_held(connection, policy.ae_title, uids, batch_id, now)
+                batches.supersede_held(connection, policy.ae_title, instances[0].association_id, batch_id, now)
                 if deadline is not None:
                     batches.set_deadline(connection, batch_id, deadline)
             case Effect.CLOSE_BATCH:

@@ -96,40 +96,42 @@ def _same_in_batch(connection: Connection, batch_id: str, association_ids: set[s
     return {sop_instance_uid: (association_id, number) for sop_instance_uid, association_id, number in rows}
 
 
-def supersede_held(connection: Connection, ae_title: str, sop_instance_uids: set[str], by: str, now: float) -> None:
-    """Instances that came again need no person any more: drop held batches whose every instance did.
+def supersede_held(connection: Connection, ae_title: str, association_id: str, by: str, now: float) -> None:
+    """What an association brought again needs no person any more: drop held batches of which it brought the rest.
 
     Only batches that are held because *we* died while they arrived (`docs/spool.md`, S4i) have no closed_at.
+    `by`: the batch that has them now.
     """
-    held = connection.execute(
-        select(associations.c.batch_id, instances.c.association_id, instances.c.number, instances.c.sop_instance_uid)
-        .join(associations, associations.c.id == instances.c.association_id)
+    new, old = instances.alias("new"), instances.alias("old")
+    again = connection.execute(
+        select(associations.c.batch_id, old.c.association_id, old.c.number)
+        .select_from(new)
+        .join(old, old.c.sop_instance_uid == new.c.sop_instance_uid)
+        .join(associations, associations.c.id == old.c.association_id)
         .join(batches, batches.c.id == associations.c.batch_id)
         .where(
+            new.c.association_id == association_id,
             batches.c.called_ae_title == ae_title,
             batches.c.state == BatchState.HELD,
             batches.c.closed_at.is_(None),
-            ~instances.c.superseded,
+            ~old.c.superseded,
         )
     ).all()
-    left: dict[str, int] = {}
-    superseded = []
-    for row in held:
-        again = row.sop_instance_uid in sop_instance_uids
-        left[row.batch_id] = left.get(row.batch_id, 0) + (not again)
-        if again:
-            superseded.append((row.association_id, row.number))
-    _supersede(connection, superseded)
-    for batch_id in (batch_id for batch_id, count in left.items() if count == 0):
-        connection.execute(
-            update(batches)
-            .where(batches.c.id == batch_id)
-            .values(
-                state=BatchState.DROPPED,
-                ended_at=now,
-                held_reason=f"the same instances arrived again and are in batch {by}",
-            )
+    _supersede(connection, [(row.association_id, row.number) for row in again])
+    left = (
+        exists()
+        .where(associations.c.batch_id == batches.c.id, instances.c.association_id == associations.c.id)
+        .where(~instances.c.superseded)
+    )
+    connection.execute(
+        update(batches)
+        .where(batches.c.id.in_({row.batch_id for row in again}), ~left)
+        .values(
+            state=BatchState.DROPPED,
+            ended_at=now,
+            held_reason=f"the same instances arrived again and are in batch {by}",
         )
+    )
 
 
 def _supersede(connection: Connection, keys: Sequence[tuple[str, int]]) -> None:

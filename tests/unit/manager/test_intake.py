@@ -283,6 +283,20 @@ class TestInterrupted:
             (BatchState.CLOSED, ["1.2.1"]),
         ]
 
+    async def test_superseded_by_several_associations_together(self, house: House) -> None:
+        """A sender that opens an association for each image."""
+        house.spool.ended.append(association(outcome=AssociationOutcome.INTERRUPTED, uids=["1.2.1", "1.2.2"]))
+        house.spool.ended.append(association(outcome=AssociationOutcome.INTERRUPTED, uids=["1.2.9"]))
+        house.spool.ended += [association(uids=["1.2.2"]), association(uids=["1.2.1"])]
+        await house.step()
+        states = [(batch.state, uids) for batch, uids in house.all()]
+        assert sorted(states) == [
+            (BatchState.CLOSED, ["1.2.1"]),
+            (BatchState.CLOSED, ["1.2.2"]),
+            (BatchState.DROPPED, []),
+            (BatchState.HELD, ["1.2.9"]),
+        ]
+
     async def test_submitted_where_the_site_says_so(self, house: House) -> None:
         house.submit_interrupted = True
         house.restart()
