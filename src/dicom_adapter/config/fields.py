@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Le
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +110,9 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _folder(path: Path, info: ValidationInfo) -> Path:
-    """Relative folders start at the configuration file, so every command finds the same ones from anywhere."""
-    base = (info.context or {}).get("base")
-    expanded = path.expanduser() if str(path).startswith("~") else path
-    return base / expanded if base is not None else expanded
+def _folder(path: Path) -> Path:
+    """~ is the home; the loader lets relative folders start at the file, as only it knows where that is."""
+    return path.expanduser() if str(path).startswith("~") else path
 
 
 def _not_blank(text: str) -> str:

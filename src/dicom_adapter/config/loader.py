@@ -68,13 +68,14 @@ def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: 
     if overridden and (services is None or isinstance(services, dict)):
         document.tree["services"] = {**(services or {}), **overridden}
 
-    settings, errors = _validate(document.tree, base)
+    settings, errors = _validate(document.tree)
     problems += [_schema_problem(document, error) for error in errors]
     broken = [_path(error) for error in errors]
     findings = rules.check(settings, broken)
     problems += list(_located(document, findings, Severity.ERROR))
     if problems:
         raise ConfigError(problems, source)
+    settings = _anchored(settings, base)
     return Loaded(
         settings=settings,
         source=source,
@@ -88,17 +89,24 @@ def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: 
     )
 
 
-def _validate(tree: Mapping[str, Any], base: Path | None) -> tuple[Settings, list[Any]]:
+def _validate(tree: Mapping[str, Any]) -> tuple[Settings, list[Any]]:
     """The settings and the schema's errors; with errors, the settings are those of the rest of the file."""
-    context = {"base": base}
     try:
-        return Settings.model_validate(tree, context=context), []
+        return Settings.model_validate(tree), []
     except ValidationError as invalid:
         errors: list[Any] = list(invalid.errors(include_url=False, include_input=False))
     rest = _copy(tree)
     for error in errors:
         _cut(rest, _path(error))
-    return Settings.model_validate(rest, context=context), errors
+    return Settings.model_validate(rest), errors
+
+
+def _anchored(settings: Settings, base: Path | None) -> Settings:
+    """Relative folders start at the file, written there or a default: every command finds the same from anywhere."""
+    if base is None:
+        return settings
+    storage = settings.storage.model_copy(update={"temporary": base / settings.storage.temporary})
+    return settings.model_copy(update={"storage": storage})
 
 
 def _copy(value: Any) -> Any:

@@ -211,6 +211,13 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
         load(tmp_path / "binary.yaml", {})
 
 
+@pytest.mark.parametrize("text", ["{}\n", "storage:\n", "storage: {durability: none}\n", "storage: {temporary: }\n"])
+def test_the_default_folder_starts_at_the_file_too(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "adapter.yaml"
+    file.write_text(text)
+    assert load(file, {}).settings.storage.temporary == tmp_path / "storage"
+
+
 def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:
     file = tmp_path / "app.yaml"
     file.write_text("storage: {temporary: ./storage}\n")
