@@ -1,16 +1,20 @@
 """How the adapter logs: one line for each fact, as text for people or JSON for programs.
 
-SECURITY: everything received is escaped here, once for all callers; patient data is never passed to a logger.
+SECURITY: everything received is escaped here, once for all callers; patient data is never passed to a logger, and of an
+exception that is not our own only its kind and place are shown, as its text may quote a value of a data set.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from .core.errors import in_words
 
 
 def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
@@ -22,7 +26,7 @@ def configure(level: str = "info", form: str = "text", stream: TextIO | None = N
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_frames),
         _escape,
     ]
     renderer: Processor = (
@@ -61,6 +65,17 @@ class _UnbreakableHandler(logging.StreamHandler[TextIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         pass
+
+
+def _frames(exc_info: ExcInfo) -> str:
+    """Where an exception came from, and those that led to it; the text of none but our own."""
+    lines: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None:
+        lines.append(f"{type(error).__name__}: {in_words(error)}")
+        lines += traceback.format_tb(error.__traceback__)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(line.rstrip("\n") for line in lines)
 
 
 def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -13,7 +13,11 @@ import structlog
 
 from dicom_adapter import logs
 from dicom_adapter.clock import Clock
+from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.identifiers import new_id
+
+
+PATIENT = "DOE^JANE"
 
 
 class TestIds:
@@ -70,15 +74,27 @@ class TestLogs:
         assert (first["event"], first["level"], first["count"], first["peer"]) == ("it happened", "warning", 3, "x\\ny")
         assert (second["event"], second["level"]) == ("and this", "error")
 
-    def test_a_stack_trace_holds_no_control_character_and_no_line_of_the_log(self) -> None:
+    @pytest.mark.parametrize("form", ["text", "json"])
+    def test_a_stack_trace_says_where_and_quotes_no_value(self, form: str) -> None:
+        out = io.StringIO()
+        logs.configure("info", form, out)
+        try:
+            _ = dict[str, str]()[PATIENT]
+        except KeyError:
+            structlog.get_logger("test").exception("it failed")
+        assert "test_small_things.py" in out.getvalue()
+        assert "KeyError (the log says where)" in out.getvalue()
+        assert PATIENT not in out.getvalue()
+
+    def test_our_own_words_stand_in_a_stack_trace_and_hold_no_line_of_the_log(self) -> None:
         out = io.StringIO()
         logs.configure("info", "text", out)
         try:
-            raise ValueError("\x1b[31m\n2026-01-01T00:00:00Z [info] all is well")
-        except ValueError:
+            raise PermanentError("\x1b[31m\n2026-01-01T00:00:00Z [info] all is well")
+        except PermanentError:
             structlog.get_logger("test").exception("it failed")
         assert "\x1b" not in out.getvalue()
-        assert "ValueError: \\x1b[31m" in out.getvalue()
+        assert "PermanentError: \\x1b[31m" in out.getvalue()
         assert all(line.startswith("    ") for line in out.getvalue().splitlines()[1:])
 
     def test_level(self) -> None:

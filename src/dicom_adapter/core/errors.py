@@ -25,3 +25,13 @@ class OutOfResources(AdapterError):
 
 class Stopping(AdapterError):
     """The adapter is told to stop, so something was not finished. Not an outcome: it goes on at the next start."""
+
+
+def in_words(error: BaseException) -> str:
+    """What may be shown of an error: our own words, or the system's. Of any other only its kind: its text may quote a
+    value of a data set, and so patient data."""
+    if isinstance(error, AdapterError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__} (the log says where)"

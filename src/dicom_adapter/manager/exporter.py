@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
-from ..core.errors import Stopping
+from ..core.errors import Stopping, in_words
 from ..core.export_policy import ExportVerdict, WarningPolicy, is_delivered, verdict
 from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
 from ..core.ports import ExportAgent
@@ -105,7 +105,7 @@ class Exporter:
             finished = recorder.flush
         except Exception as error:
             log.exception("an export failed by our own fault", export=task.id)
-            recorder.last_reason = f"{type(error).__name__}: {error}"
+            recorder.last_reason = in_words(error)
             finished = partial(self._conclude, task, recorder)
         await self._store(task, finished)
 

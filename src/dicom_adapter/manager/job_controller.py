@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from ..clock import Clock
-from ..core.errors import PermanentError, TemporaryError
+from ..core.errors import PermanentError, TemporaryError, in_words
 from ..core.job_lifecycle import Step, next_step
 from ..core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
 from ..core.ports import JobEngine
@@ -156,7 +156,7 @@ class JobController:
             await self._wait_for_engine(job, str(error), error.delay)
         except Exception as error:
             log.exception("a job's step failed", job=job.id)
-            await self._wait_for_engine(job, f"{type(error).__name__}: {error}", None)
+            await self._wait_for_engine(job, in_words(error), None)
 
     async def _run(self, job: Job, pipeline: Pipeline, engine: JobEngine) -> None:
         status: JobStatus | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from ..clock import Clock
-from ..core.errors import PermanentError, TemporaryError
+from ..core.errors import PermanentError, TemporaryError, in_words
 from ..core.job_lifecycle import job_name
 from ..core.model import Batch, Instance, Job, JobState
 from ..core.ports import Processor
@@ -185,7 +185,7 @@ class ProcessorRunner:
             batches.hold(connection, batch.id, reason)
 
     def _try_again(self, batch: Batch, position: int, name: str, failures: int, error: Exception) -> None:
-        reason = f"processor {name} failed: {str(error) or type(error).__name__}"
+        reason = f"processor {name} failed: {in_words(error)}"
         if failures >= MAX_FAILURES:
             self._hold(batch, f"{reason} ({failures} times)")
             return

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from ..core.errors import in_words
 from .trigger import Trigger
 
 log = structlog.get_logger("manager")
@@ -76,7 +77,7 @@ class Supervisor:
                 due_in = await worker.step()
             except Exception as error:
                 health.failures += 1
-                health.reason = f"{type(error).__name__}: {error}"
+                health.reason = in_words(error)
                 due_in = FAILURE_DELAYS[min(health.failures, len(FAILURE_DELAYS)) - 1]
                 log.exception("a step failed and is tried again", worker=worker.name, seconds=due_in)
                 await asyncio.sleep(due_in)

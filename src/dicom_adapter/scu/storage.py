@@ -246,7 +246,7 @@ def examine(number: int, path: Path) -> Outgoing:
         raise Unsendable(f"the file cannot be read: {error.strerror}") from error
     except Part10Error as error:
         raise Unsendable(str(error)) from error
-    # The data set is what the peer will judge: writers do forget (0002,0002) and (0002,0003), or copy them from another.
+    # The data set is what the peer will judge: writers forget (0002,0002) and (0002,0003), or copy others.
     scanner = HeadScanner(meta.transfer_syntax_uid)
     scanner.feed(head[meta.data_set_offset :])
     sop_class = scanner.sop_class_uid or meta.sop_class_uid

@@ -187,7 +187,7 @@ async def test_a_batch_that_always_fails_is_held_and_blocks_no_other(house: Hous
         await house.step()
     state, reason = house.state(poison)
     assert state is BatchState.HELD
-    assert reason == f"processor job failed: cannot read this ({MAX_FAILURES} times)"
+    assert reason == f"processor job failed: ValueError (the log says where) ({MAX_FAILURES} times)"
 
 
 async def test_an_unknown_processor_holds_the_batch_until_it_is_released(house: House) -> None:

@@ -71,7 +71,7 @@ async def test_a_failing_step_is_tried_again_and_seen(monkeypatch: pytest.Monkey
         async with asyncio.timeout(10):
             while health.reason is None:  # the supervisor notes it after the step
                 await asyncio.sleep(0)
-        assert health.reason == "RuntimeError: not yet"
+        assert health.reason == "RuntimeError (the log says where)"
     await step_of(worker)
     async with asyncio.timeout(10):
         while health.failures:
