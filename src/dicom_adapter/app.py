@@ -238,6 +238,7 @@ class Adapter:
     async def serve(self, stopping: asyncio.Event) -> None:
         """Listen and work until `stopping` is set; then let open associations finish, and keep everything."""
         await self._configuration.step()  # nobody is answered before it is known who may call
+        self._warn_of_missing_processors()
         api = _ApiServer(self._settings.api.host, self._settings.api.port)
         self._listener.start()
         live = Live(
@@ -278,6 +279,15 @@ class Adapter:
         """Let go of the storage folder. Everything that matters is on disk already."""
         self._database.close()
         self._spool.close()
+
+    def _warn_of_missing_processors(self) -> None:
+        """Now, not only when the first batch is held for want of one."""
+        for ae_title in self._configuration.snapshot().ae_titles.values():
+            for name in ae_title.processors:
+                try:
+                    registry.resolve(name)
+                except PermanentError as error:
+                    log.warning("batches will be held", ae_title=ae_title.ae_title, why=str(error))
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)

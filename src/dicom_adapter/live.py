@@ -102,7 +102,7 @@ class Live:
             storage = self.storage()
             if not storage.accepting:
                 reasons.append(
-                    f"too little free space: {storage.free_bytes} bytes, and {storage.reserved_bytes} must stay free "
+                    f"too little free space: {_gib(storage.free_bytes)}, and {_gib(storage.reserved_bytes)} must stay free "
                     "(`storage.reserve-space`, `storage.watermark-percent`)"
                 )
         try:
@@ -137,3 +137,7 @@ class Live:
     def tries_of(self, pipeline_id: str) -> int:
         pipeline = self.snapshot().pipelines.get(pipeline_id)
         return 1 + (pipeline.retries if pipeline else 0)
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB"

@@ -80,7 +80,7 @@ def test_the_disk_is_too_full(house: House, monkeypatch: pytest.MonkeyPatch) -> 
     usage = shutil.disk_usage(house.spool.layout.root)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=0))
     [reason] = house.live.not_ready()
-    assert reason.startswith("too little free space: 0 bytes")
+    assert reason.startswith("too little free space: 0.0 GiB")
     assert not house.live.storage().accepting
 
 

@@ -16,7 +16,6 @@ from dicom_adapter.clock import Clock
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.identifiers import new_id
 
-
 PATIENT = "DOE^JANE"
 
 

@@ -39,7 +39,7 @@ def _batch(row: Row) -> TimelineEntry:
 
 def _job(row: Row) -> TimelineEntry:
     parts = [f"pipeline {row['pipeline_name']}"]
-    if row["attempt"] > 1:
+    if row["attempt"] > 1 and not row["reason"]:  # the reason of a failed attempt names it
         parts.append(f"attempt {row['attempt']}")
     if row["quarantined"]:
         parts.append(f"{_count(row['quarantined'], 'result file')} in quarantine")

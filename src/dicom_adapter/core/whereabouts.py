@@ -87,7 +87,8 @@ def _batch(batch: BatchFacts, steady: float) -> Whereabouts:
 def _job(job: Job, steady: float) -> Whereabouts:
     match job.state:
         case JobState.FAILED:
-            return Whereabouts(Stage.FAILED, f"job {job.id}: {job.reason} (`clara dicom retry {job.id}`)")
+            commands = f"`clara dicom job logs {job.id}`, then `clara dicom retry {job.id}`"
+            return Whereabouts(Stage.FAILED, f"job {job.id}: {job.reason} ({commands})")
         case JobState.SUCCEEDED | JobState.CANCELED:
             return Whereabouts(Stage.DONE)
         case JobState.STARTED:

@@ -51,7 +51,7 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
         else:
             return sock
         sock.close()
-    raise ConnectFailed(f"no connection to {where}: {reason}")
+    raise ConnectFailed(f"no connection to {where}: {reason}. Does it run, and are host, port and firewall right?")
 
 
 class Spliced(NamedTuple):

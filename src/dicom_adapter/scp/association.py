@@ -6,6 +6,7 @@ Why a thread: reading, writing and syncing block, release the interpreter, and s
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -166,7 +167,9 @@ class _Association:
             )
         finally:
             self._environment.places.leave(association, outcome.value)
-        log.info(
+        lost_work = outcome is not AssociationOutcome.RELEASED and association.instances > 0
+        log.log(
+            logging.WARNING if lost_work else logging.INFO,
             f"association {outcome.value}",
             association=association.record.id,
             calling=association.record.calling_ae_title,
@@ -176,7 +179,7 @@ class _Association:
             bytes=association.bytes,
             ignored=association.ignored,
             refused=association.failures,
-            why=why,
+            why=None if outcome is AssociationOutcome.RELEASED else why,
         )
         self._environment.on_closed(association.record.id)
 

@@ -168,11 +168,11 @@ def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:
 
 
 def list_studies(connection: Connection, limit: int, study: str | None = None) -> Sequence[Row]:
-    """Studies, those that received something last first."""
+    """Studies, those that received something last first. An instance that came twice counts once, as in a PACS."""
     query = (
         select(
             instances.c.study_instance_uid,
-            func.count().label("instances"),
+            func.count(instances.c.sop_instance_uid.distinct()).label("instances"),
             func.count(instances.c.series_instance_uid.distinct()).label("series"),
             func.sum(instances.c.size).label("bytes"),
             func.min(instances.c.received_at).label("first_received_at"),

@@ -183,7 +183,9 @@ async def test_study_with_its_timeline(house: House) -> None:
     answer = await house.get(f"/api/v1/studies/{STUDY}")
     assert listed == {key: value for key, value in answer.items() if key != "timeline"}
     assert (answer["stage"], answer["calledAeTitles"], answer["instances"]) == ("failed", ["LUNG"], 2)
-    assert answer["waits"] == "job j1: attempt 1 failed: exit status 3 (`clara dicom retry j1`)"
+    assert answer["waits"] == (
+        "job j1: attempt 1 failed: exit status 3 (`clara dicom job logs j1`, then `clara dicom retry j1`)"
+    )
     assert [(one["kind"], one["duration"]) for one in answer["timeline"]] == [
         ("association", 1.0),
         ("batch", 1.0),

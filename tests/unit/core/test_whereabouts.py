@@ -56,7 +56,7 @@ def test_every_state_has_a_place() -> None:
             replace(JOB, state=JobState.FAILED, reason="exit status 3"),
             None,
             Stage.FAILED,
-            "job j1: exit status 3 (`clara dicom retry j1`)",
+            "job j1: exit status 3 (`clara dicom job logs j1`, then `clara dicom retry j1`)",
         ),
         (
             BATCH,
