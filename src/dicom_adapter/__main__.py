@@ -1,5 +1,5 @@
 """`python -m dicom_adapter`: the same program as `dicom-adapter`."""
 
-from .cli import dicom_adapter
+from dicom_adapter.cli import dicom_adapter
 
 dicom_adapter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,39 +12,39 @@ from dataclasses import asdict
 import structlog
 import uvicorn
 
-from . import __version__, logs, run_file
-from .api.app import create_app
-from .api.view import View
-from .clock import Clock
-from .config.schema import Settings
-from .config_stores.database import DatabaseConfigStore
-from .config_stores.file import FileConfigStore
-from .core.errors import AdapterError, PermanentError
-from .core.export_policy import WarningPolicy
-from .core.results_policy import ResultsCheck
-from .core.snapshot import Pipeline
-from .core.storage_policy import below_watermark
-from .engines.local_process import LocalProcessEngine
-from .live import Live
-from .manager.batcher import Batcher
-from .manager.configuration import Configuration
-from .manager.exporter import Exporter, ExportSettings
-from .manager.housekeeping import Housekeeping, RetentionSettings
-from .manager.intake import Intake
-from .manager.job_controller import JobController
-from .manager.processor_runner import ProcessorRunner
-from .manager.results_collector import ResultsCollector
-from .manager.supervisor import Supervisor
-from .manager.trigger import Trigger
-from .net.connection import Timeouts
-from .processors import registry
-from .scp.listener import Listener, ListenerSettings
-from .scp.storage import StorageEnvironment
-from .scu.requestor import RequestorSettings
-from .scu.storage import StorageScu
-from .spool import Durability, Spool
-from .store import restart
-from .store.database import Database
+from dicom_adapter import __version__, logs, run_file
+from dicom_adapter.api.app import create_app
+from dicom_adapter.api.view import View
+from dicom_adapter.clock import Clock
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.config_stores.database import DatabaseConfigStore
+from dicom_adapter.config_stores.file import FileConfigStore
+from dicom_adapter.core.errors import AdapterError, PermanentError
+from dicom_adapter.core.export_policy import WarningPolicy
+from dicom_adapter.core.results_policy import ResultsCheck
+from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.engines.local_process import LocalProcessEngine
+from dicom_adapter.live import Live
+from dicom_adapter.manager.batcher import Batcher
+from dicom_adapter.manager.configuration import Configuration
+from dicom_adapter.manager.exporter import Exporter, ExportSettings
+from dicom_adapter.manager.housekeeping import Housekeeping, RetentionSettings
+from dicom_adapter.manager.intake import Intake
+from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager.processor_runner import ProcessorRunner
+from dicom_adapter.manager.results_collector import ResultsCollector
+from dicom_adapter.manager.supervisor import Supervisor
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.net.connection import Timeouts
+from dicom_adapter.processors import registry
+from dicom_adapter.scp.listener import Listener, ListenerSettings
+from dicom_adapter.scp.storage import StorageEnvironment
+from dicom_adapter.scu.requestor import RequestorSettings
+from dicom_adapter.scu.storage import StorageScu
+from dicom_adapter.spool import Durability, Spool
+from dicom_adapter.spool.watermark import Watermark
+from dicom_adapter.store import restart
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("app")
 
@@ -209,7 +208,11 @@ class Adapter:
             ),
             StorageEnvironment(
                 spool=self._spool,
-                below_watermark=self._below_watermark,
+                below_watermark=Watermark(
+                    self._spool.space,
+                    watermark_percent=settings.storage.watermark_percent,
+                    reserve=settings.storage.reserve_space,
+                ),
                 now=self._clock.now,
                 implementation_class_uid=implementation.class_uid,
                 implementation_version_name=implementation.version_name,
@@ -291,13 +294,6 @@ class Adapter:
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)
-
-    def _below_watermark(self) -> bool:
-        usage = shutil.disk_usage(self._layout.root)
-        storage = self._settings.storage
-        return below_watermark(
-            usage.total, usage.free, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
-        )
 
 
 class _ApiServer:

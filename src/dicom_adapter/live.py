@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +11,19 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from .api import schemas
-from .config.schema import Settings
-from .core.errors import PermanentError
-from .core.model import JobRef
-from .core.ports import LocalResults
-from .core.snapshot import ClaraAeTitle, ConfigSnapshot
-from .core.storage_policy import must_stay_free
-from .manager.job_controller import JobController
-from .manager.supervisor import Supervisor
-from .scp.listener import Listener
-from .spool.spool import Spool
-from .store import jobs
-from .store.database import Database
+from dicom_adapter.api import schemas
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.core.errors import PermanentError
+from dicom_adapter.core.model import JobRef
+from dicom_adapter.core.ports import LocalResults
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
+from dicom_adapter.core.storage_policy import must_stay_free
+from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager.supervisor import Supervisor
+from dicom_adapter.scp.listener import Listener
+from dicom_adapter.spool.spool import Spool
+from dicom_adapter.store import jobs
+from dicom_adapter.store.database import Database
 
 UNWELL_AFTER = 3  # failed steps in a row: then a worker's trouble is the adapter's
 
@@ -55,16 +54,14 @@ class Live:
         )
 
     def storage(self) -> schemas.Storage:
-        usage = shutil.disk_usage(self.spool.layout.root)
+        total, free = self.spool.space()
         storage = self.settings.storage
-        reserved = must_stay_free(
-            usage.total, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
-        )
+        reserved = must_stay_free(total, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space)
         return schemas.Storage(
             path=str(self.spool.layout.root),
-            free_bytes=usage.free,
+            free_bytes=free,
             reserved_bytes=reserved,
-            accepting=usage.free > reserved,
+            accepting=free > reserved,
             healthy=self.spool.healthy,
         )
 
@@ -102,8 +99,8 @@ class Live:
             storage = self.storage()
             if not storage.accepting:
                 reasons.append(
-                    f"too little free space: {_gib(storage.free_bytes)}, and {_gib(storage.reserved_bytes)} must stay free "
-                    "(`storage.reserve-space`, `storage.watermark-percent`)"
+                    f"too little free space: {_gib(storage.free_bytes)}, and {_gib(storage.reserved_bytes)} must stay "
+                    "free (`storage.reserve-space`, `storage.watermark-percent`)"
                 )
         try:
             self.database.check()

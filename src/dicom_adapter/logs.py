@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
-from .core.errors import in_words
+from dicom_adapter.core.errors import in_words
 
 
 def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:

@@ -24,10 +24,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from .core.errors import TemporaryError
-from .core.results_policy import ResultFacts, ResultsCheck, Unreadable, quarantine_reasons
-from .dicom.part10 import FileMeta, Part10Error, read_file_meta
-from .dicom.uid import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_deflated
+from dicom_adapter.core.errors import TemporaryError
+from dicom_adapter.core.results_policy import ResultFacts, ResultsCheck, Unreadable, quarantine_reasons
+from dicom_adapter.dicom.part10 import FileMeta, Part10Error, read_file_meta
+from dicom_adapter.dicom.uid import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_deflated
 
 MAX_FILE_META = 64 << 10  # bytes
 MAX_INFLATED = 16 << 20  # bytes of a deflated data set that are inflated for its head

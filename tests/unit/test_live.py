@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -77,8 +76,7 @@ def test_it_does_not_listen(house: House) -> None:
 
 
 def test_the_disk_is_too_full(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil.disk_usage(house.spool.layout.root)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=0))
+    monkeypatch.setattr(house.spool, "space", lambda: (1 << 40, 0))
     [reason] = house.live.not_ready()
     assert reason.startswith("too little free space: 0.0 GiB")
     assert not house.live.storage().accepting

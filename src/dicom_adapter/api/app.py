@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from fastapi import FastAPI
 
-from .. import __version__
-from . import errors, health, status_routes
-from .guard import Asgi, Guard
-from .view import View
+from dicom_adapter import __version__
+from dicom_adapter.api import errors, health, status_routes
+from dicom_adapter.api.guard import Asgi, Guard
+from dicom_adapter.api.view import View
 
 
 def create_app(view: View, hosts: Collection[str]) -> Asgi:

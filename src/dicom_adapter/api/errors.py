@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from ..core.errors import AdapterError
-from .schemas import Problem
+from dicom_adapter.api.schemas import Problem
+from dicom_adapter.core.errors import AdapterError
 
 log = structlog.get_logger("api")
 

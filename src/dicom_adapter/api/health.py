@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from .view import View
+from dicom_adapter.api.view import View
 
 
 def router(view: View) -> APIRouter:

@@ -9,14 +9,14 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from .. import __version__
-from ..core.whereabouts import whereabouts
-from ..store import batches, export_tasks, jobs, queries
-from ..store.queries import Page, Row
-from . import schemas
-from .errors import ApiError, not_found
-from .timeline import timeline
-from .view import View
+from dicom_adapter import __version__
+from dicom_adapter.api import schemas
+from dicom_adapter.api.errors import ApiError, not_found
+from dicom_adapter.api.timeline import timeline
+from dicom_adapter.api.view import View
+from dicom_adapter.core.whereabouts import whereabouts
+from dicom_adapter.store import batches, export_tasks, jobs, queries
+from dicom_adapter.store.queries import Page, Row
 
 MAX_PAGE = 1000
 LOG_TAIL = 256 * 1024  # bytes of each stream that an answer holds

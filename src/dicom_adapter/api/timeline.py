@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from ..store import queries
-from ..store.queries import Page, Row
-from .schemas import TimelineEntry
+from dicom_adapter.api.schemas import TimelineEntry
+from dicom_adapter.store import queries
+from dicom_adapter.store.queries import Page, Row
 
 _ALL = Page(limit=1000)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..clock import Clock
-from ..core.snapshot import ClaraAeTitle
-from ..store.database import Database
-from .schemas import Association, Scp, Storage, Worker
+from dicom_adapter.api.schemas import Association, Scp, Storage, Worker
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.snapshot import ClaraAeTitle
+from dicom_adapter.store.database import Database
 
 
 class Live(Protocol):

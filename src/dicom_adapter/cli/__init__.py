@@ -1,7 +1,7 @@
 """The command line: `clara dicom ...`, and the same program as `dicom-adapter ...`."""
 
-from .. import logs
-from .app import clara_program, dicom_adapter_program
+from dicom_adapter import logs
+from dicom_adapter.cli.app import clara_program, dicom_adapter_program
 
 __all__ = ["clara", "dicom_adapter"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from .client import Client, match
-from .output import print_json, say
-from .query_commands import IdArgument, ids
-from .target import ApiOption, FileOption, JsonOption, client
+from dicom_adapter.cli.client import Client, match
+from dicom_adapter.cli.output import print_json, say
+from dicom_adapter.cli.query_commands import IdArgument, ids
+from dicom_adapter.cli.target import ApiOption, FileOption, JsonOption, client
 
 
 def register(app: typer.Typer) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from .. import __version__
-from . import action_commands, config_commands, dicom_commands, query_commands, service_commands
-from .outcome import CliError
-from .output import say, warn
+from dicom_adapter import __version__
+from dicom_adapter.cli import action_commands, config_commands, dicom_commands, query_commands, service_commands
+from dicom_adapter.cli.outcome import CliError
+from dicom_adapter.cli.output import say, warn
 
 _EXIT_STATUS = (
     "Exit status: 0 done; 1 what was asked for did not happen; 2 wrong arguments or configuration, nothing touched; "

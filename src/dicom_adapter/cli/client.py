@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from ..api import schemas
-from .outcome import CliError, ExitCode
+from dicom_adapter.api import schemas
+from dicom_adapter.cli.outcome import CliError, ExitCode
 
 _TIMEOUT = 30.0  # seconds
 _PAGE = 1000  # the API's longest page

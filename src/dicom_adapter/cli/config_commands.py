@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 from ruamel.yaml import YAML
 
-from ..config import ConfigError, Problem, load
-from .outcome import ExitCode
-from .output import print_json, say
-from .target import FileOption, JsonOption, loaded
+from dicom_adapter.cli.outcome import ExitCode
+from dicom_adapter.cli.output import print_json, say
+from dicom_adapter.cli.target import FileOption, JsonOption, loaded
+from dicom_adapter.config import ConfigError, Problem, load
 
 
 def register(app: typer.Typer) -> None:

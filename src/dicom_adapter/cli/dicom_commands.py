@@ -12,17 +12,17 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..config import fields
-from ..config.schema import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from ..core.model import DeliveryState, FileOutcome
-from ..dicom.status import words as status_words
-from ..net.connection import Timeouts
-from ..net.errors import AssociationEnded, AssociationRejected
-from ..scu.requestor import Peer, RequestorSettings, rejection_in_words
-from ..scu.verification import echo as verify
-from .outcome import CliError, ExitCode
-from .output import messages, print_json, say, table
-from .target import JsonOption
+from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.cli.output import messages, print_json, say, table
+from dicom_adapter.cli.target import JsonOption
+from dicom_adapter.config import fields
+from dicom_adapter.config.schema import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_adapter.core.model import DeliveryState, FileOutcome
+from dicom_adapter.dicom.status import words as status_words
+from dicom_adapter.net.connection import Timeouts
+from dicom_adapter.net.errors import AssociationEnded, AssociationRejected
+from dicom_adapter.scu.requestor import Peer, RequestorSettings, rejection_in_words
+from dicom_adapter.scu.verification import echo as verify
 
 _SHOWN_FAILURES = 20
 
@@ -79,7 +79,7 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send DICOM files to a peer (C-STORE), as they are. Exit status 1 if any was not stored."""
-    from ..scu.storage import StorageScu  # noqa: PLC0415 - takes a third of a second, which other commands save
+    from dicom_adapter.scu.storage import StorageScu  # noqa: PLC0415 - takes a third of a second, which other commands save
 
     called = parse_peer(peer)
     paths = list(_expand(files))

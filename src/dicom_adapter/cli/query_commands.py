@@ -7,13 +7,13 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ..api import schemas
-from ..core.model import ExportState, JobState
-from ..dicom.pdu import AAssociateRJ
-from .client import Client, match
-from .outcome import CliError, ExitCode
-from .output import count, counts, duration, facts, moment, print_json, printable, say, size, table
-from .target import ApiOption, FileOption, JsonOption, client
+from dicom_adapter.api import schemas
+from dicom_adapter.cli.client import Client, match
+from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.cli.output import count, counts, duration, facts, moment, print_json, printable, say, size, table
+from dicom_adapter.cli.target import ApiOption, FileOption, JsonOption, client
+from dicom_adapter.core.model import ExportState, JobState
+from dicom_adapter.dicom.pdu import AAssociateRJ
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", help="How many, newest first.", min=1, max=1000)]
 StateOption = Annotated[str | None, typer.Option("--state", help="Only those in this state.")]

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .. import run_file
-from ..run_file import RunFile
-from .client import Client
-from .outcome import CliError, ExitCode
+from dicom_adapter import run_file
+from dicom_adapter.cli.client import Client
+from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.run_file import RunFile
 
 _POLL = 0.1  # seconds
 _LAST_LINES = 20

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from .. import run_file
-from ..config import ConfigError, Loaded, Settings, default_path, default_text
-from . import service
-from .outcome import CliError, ExitCode
-from .output import messages, say, warn
-from .target import FileOption, loaded
+from dicom_adapter import run_file
+from dicom_adapter.cli import service
+from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.cli.output import messages, say, warn
+from dicom_adapter.cli.target import FileOption, loaded
+from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text
 
 _TIMEOUT = 60.0  # seconds until an adapter is ready: it may have a crash to recover from
 _STOP_MARGIN = 30.0  # seconds beyond the grace that open associations have
@@ -41,7 +41,7 @@ def start(
         message = f"the adapter is already running (process {already.pid}, {already.api})"
         raise CliError(ExitCode.ALREADY_RUNNING, message)
     if foreground:
-        from ..app import run  # noqa: PLC0415 - the other commands do without the whole adapter
+        from dicom_adapter.app import run  # noqa: PLC0415 - the other commands do without the whole adapter
 
         raise typer.Exit(run(settings))
     _start(path, settings, timeout)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from .. import run_file
-from ..config import ConfigError, Loaded, Settings, default_path, default_text, load, load_text
-from .client import Client
-from .outcome import CliError, ExitCode
+from dicom_adapter import run_file
+from dicom_adapter.cli.client import Client
+from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text, load, load_text
 
 FileOption = Annotated[
     Path | None,

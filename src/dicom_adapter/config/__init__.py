@@ -1,10 +1,10 @@
 """The configuration: the file, its schema and rules, and the resources that AE Titles, sources and destinations are."""
 
-from .defaults import default_path, default_text
-from .loader import Loaded, load, load_text
-from .problems import ConfigError, Problem
-from .schema import Settings
-from .snapshot_builder import build_snapshot, read_resources, reads_from_store
+from dicom_adapter.config.defaults import default_path, default_text
+from dicom_adapter.config.loader import Loaded, load, load_text
+from dicom_adapter.config.problems import ConfigError, Problem
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.config.snapshot_builder import build_snapshot, read_resources, reads_from_store
 
 __all__ = [
     "ConfigError",

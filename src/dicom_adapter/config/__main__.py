@@ -1,5 +1,5 @@
 """Prints the table of docs/configuration.md: `python -m dicom_adapter.config`."""
 
-from .reference import table
+from dicom_adapter.config.reference import table
 
 print(table())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .fields import host as check_host
-from .problems import Problem, quote
+from dicom_adapter.config.fields import host as check_host
+from dicom_adapter.config.problems import Problem, quote
 
 # (variable of the host, variable of the port, key under `services`, how the endpoint is written)
 _PAIRS = (

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import reference, rules
-from .document import Document, dotted, parse
-from .document import Path as KeyPath
-from .environment import overrides
-from .problems import ConfigError, Problem, quote
-from .rules import Finding, Severity
-from .schema import Settings
+from dicom_adapter.config import reference, rules
+from dicom_adapter.config.document import Document, dotted, parse
+from dicom_adapter.config.document import Path as KeyPath
+from dicom_adapter.config.environment import overrides
+from dicom_adapter.config.problems import ConfigError, Problem, quote
+from dicom_adapter.config.rules import Finding, Severity
+from dicom_adapter.config.schema import Settings
 
 # switch -> the list that it turns off
 _SWITCHES: dict[KeyPath, KeyPath] = {

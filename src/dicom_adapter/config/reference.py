@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from .fields import Allowed
-from .schema import Section, Settings
+from dicom_adapter.config.fields import Allowed
+from dicom_adapter.config.schema import Section, Settings
 
 _TYPE_WORDS = {bool: "bool", int: "int", float: "number", str: "string", Path: "path", Mapping: "map"}
 

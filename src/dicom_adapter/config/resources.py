@@ -15,8 +15,8 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from ..core.snapshot import DEFAULT_PROCESSOR
-from . import fields
+from dicom_adapter.config import fields
+from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
 
 GROUP = "dicom.clara.nvidia.com"
 API_VERSION = f"{GROUP}/v1beta2"

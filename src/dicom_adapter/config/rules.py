@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from .document import Path
-from .problems import quote
-from .resources import JOB_PROCESSORS
-from .schema import AeTitleEntry, Settings
+from dicom_adapter.config.document import Path
+from dicom_adapter.config.problems import quote
+from dicom_adapter.config.resources import JOB_PROCESSORS
+from dicom_adapter.config.schema import AeTitleEntry, Settings
 
 SPECIFIED_MAX_ASSOCIATIONS = 5  # 12.1.3.3: "Min: 1, Max: 5"
 

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..core.snapshot import DEFAULT_PROCESSOR
-from .fields import (
+from dicom_adapter.config.fields import (
     AETitle,
     Allowed,
     Argument,
@@ -37,6 +36,7 @@ from .fields import (
     Url,
     VersionName,
 )
+from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
 
 # Ours, made from a random UUID (PS3.5 B.2). The specified pair is another product's; docs/configuration.md shows it.
 IMPLEMENTATION_CLASS_UID = "2.25.327366325259770031685682391821272663637"

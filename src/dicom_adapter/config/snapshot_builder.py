@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..core.snapshot import ClaraAeTitle, ConfigSnapshot, Destination, Pipeline, ScpPolicy, Source
-from . import resources
-from .resources import Kind, Resources
-from .schema import PipelineEntry, Settings
-from .store import ConfigStore
+from dicom_adapter.config import resources
+from dicom_adapter.config.resources import Kind, Resources
+from dicom_adapter.config.schema import PipelineEntry, Settings
+from dicom_adapter.config.store import ConfigStore
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, Destination, Pipeline, ScpPolicy, Source
 
 
 def reads_from_store(settings: Settings, kind: Kind) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from ..core.errors import PermanentError
-from .resources import Kind, Resource
+from dicom_adapter.config.resources import Kind, Resource
+from dicom_adapter.core.errors import PermanentError
 
 
 class AlreadyExistsError(PermanentError):

@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..config.resources import (
+from dicom_adapter.config.resources import (
     ClaraAeTitleSpec,
     Kind,
     Metadata,
@@ -39,7 +39,7 @@ from ..config.resources import (
     parse_spec,
     resource_name,
 )
-from ..config.store import AlreadyExistsError, NotFoundError
+from dicom_adapter.config.store import AlreadyExistsError, NotFoundError
 
 metadata = MetaData()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Mapping
 
-from ..config.resources import (
+from dicom_adapter.config.resources import (
     ClaraAeTitleSpec,
     DestinationSpec,
     Kind,
@@ -16,8 +16,8 @@ from ..config.resources import (
     build,
     resource_name,
 )
-from ..config.schema import Settings
-from ..config.store import ReadOnlyError
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.config.store import ReadOnlyError
 
 _KEYS = {
     Kind.CLARA_AE_TITLE: "dicom.scp.ae-titles",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .model import AssociationOutcome
+from dicom_adapter.core.model import AssociationOutcome
 
 
 class Effect(Enum):

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .model import DeliveryState, ExportState
-from .retry import scheduled_delay
+from dicom_adapter.core.model import DeliveryState, ExportState
+from dicom_adapter.core.retry import scheduled_delay
 
 FAILURE_THRESHOLD = 0.5  # strictly more than this share failed: the task failed
 

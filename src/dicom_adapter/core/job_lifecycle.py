@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from .model import EngineState, Job, JobState, JobStatus
+from dicom_adapter.core.model import EngineState, Job, JobState, JobStatus
 
 MAX_JOB_NAME_LENGTH = 63  # contract 1.6
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .snapshot import ClaraAeTitle
+from dicom_adapter.core.snapshot import ClaraAeTitle
 
 
 class AssociationOutcome(StrEnum):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from .model import Batch, ExportFile, FileOutcome, Instance, JobRef, JobSpec, JobStatus, PayloadFile
-from .snapshot import ClaraAeTitle, Destination
+from dicom_adapter.core.model import Batch, ExportFile, FileOutcome, Instance, JobRef, JobSpec, JobStatus, PayloadFile
+from dicom_adapter.core.snapshot import ClaraAeTitle, Destination
 
 
 class JobEngine(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..dicom.uid import is_storage_sop_class, is_valid_uid
+from dicom_adapter.dicom.uid import is_storage_sop_class, is_valid_uid
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR: PS3.10 8.6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import BatchState, ExportState, JobState
+from dicom_adapter.core.model import BatchState, ExportState, JobState
 
 
 @dataclass(frozen=True, slots=True)

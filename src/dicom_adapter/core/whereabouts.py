@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .model import BatchState, ExportState, ExportTask, Job, JobState
+from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
 
 
 class Stage(StrEnum):

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from .uid import is_deflated
+from dicom_adapter.dicom.uid import is_deflated
 
 MAX_DEPTH: Final = 64  # sequences within sequences; real ones stay below ten
 MAX_ELEMENTS: Final = 1_000_000  # before (0020,000E); a Referenced Series Sequence of 10,000 images needs 50,000

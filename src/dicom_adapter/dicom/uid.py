@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .uid_registry import NON_STORAGE_SOP_CLASSES, STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_adapter.dicom.uid_registry import NON_STORAGE_SOP_CLASSES, STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
 
 APPLICATION_CONTEXT_NAME: Final = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 VERIFICATION: Final = "1.2.840.10008.1.1"  # PS3.4 A.4

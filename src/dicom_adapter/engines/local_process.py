@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PermanentError, TemporaryError
-from ..core.model import EngineState, JobRef, JobSpec, JobStatus, PayloadFile
-from ..core.snapshot import Pipeline
-from ..crash_points import crash_point
-from . import process_runner as runner
+from dicom_adapter.core.errors import PermanentError, TemporaryError
+from dicom_adapter.core.model import EngineState, JobRef, JobSpec, JobStatus, PayloadFile
+from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.engines import process_runner as runner
 
 LOG_LIMIT = 64 << 20  # bytes kept of each of stdout and stderr
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import structlog
 
-from ..clock import Clock
-from ..core.batching import AeTitleDeleted, Effect, Event, Tick, transition
-from ..core.model import Batch
-from ..core.snapshot import ConfigSnapshot
-from ..store import batches
-from ..store.database import Database
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.batching import AeTitleDeleted, Effect, Event, Tick, transition
+from dicom_adapter.core.model import Batch
+from dicom_adapter.core.snapshot import ConfigSnapshot
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import batches
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("batcher")
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import structlog
 
-from ..config.schema import Settings
-from ..config.snapshot_builder import build_snapshot, read_resources
-from ..config.store import ConfigStore
-from ..core.snapshot import ConfigSnapshot
-from .trigger import Trigger
+from dicom_adapter.config.schema import Settings
+from dicom_adapter.config.snapshot_builder import build_snapshot, read_resources
+from dicom_adapter.config.store import ConfigStore
+from dicom_adapter.core.snapshot import ConfigSnapshot
+from dicom_adapter.manager.trigger import Trigger
 
 log = structlog.get_logger("configuration")
 

@@ -19,16 +19,16 @@ from functools import partial
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..clock import Clock
-from ..core.errors import Stopping, in_words
-from ..core.export_policy import ExportVerdict, WarningPolicy, is_delivered, verdict
-from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
-from ..core.ports import ExportAgent
-from ..core.snapshot import ConfigSnapshot, Destination
-from ..crash_points import crash_point
-from ..store import export_tasks
-from ..store.database import Database
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.errors import Stopping, in_words
+from dicom_adapter.core.export_policy import ExportVerdict, WarningPolicy, is_delivered, verdict
+from dicom_adapter.core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
+from dicom_adapter.core.ports import ExportAgent
+from dicom_adapter.core.snapshot import ConfigSnapshot, Destination
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import export_tasks
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("exports")
 

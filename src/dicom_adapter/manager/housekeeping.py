@@ -14,15 +14,15 @@ from typing import Protocol
 
 import structlog
 
-from ..clock import Clock
-from ..core.errors import AdapterError, OutOfResources, PermanentError, TemporaryError
-from ..core.model import Job, JobRef
-from ..core.ports import JobEngine
-from ..core.retention import removable_at
-from ..core.snapshot import ConfigSnapshot
-from ..store import associations, batches, jobs
-from ..store.database import Database
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.errors import AdapterError, OutOfResources, PermanentError, TemporaryError
+from dicom_adapter.core.model import Job, JobRef
+from dicom_adapter.core.ports import JobEngine
+from dicom_adapter.core.retention import removable_at
+from dicom_adapter.core.snapshot import ConfigSnapshot
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import associations, batches, jobs
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("housekeeping")
 

@@ -16,16 +16,16 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from ..clock import Clock
-from ..core.batching import AssociationEnded, Effect, transition
-from ..core.model import AssociationOutcome, AssociationRecord, Batch, BatchState, Instance
-from ..core.retention import set_aside_until
-from ..core.snapshot import ClaraAeTitle, ConfigSnapshot
-from ..crash_points import crash_point
-from ..identifiers import new_id
-from ..store import associations, batches
-from ..store.database import Database
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.batching import AssociationEnded, Effect, transition
+from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Batch, BatchState, Instance
+from dicom_adapter.core.retention import set_aside_until
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.identifiers import new_id
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import associations, batches
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("intake")
 

@@ -15,18 +15,18 @@ from typing import Protocol
 
 import structlog
 
-from ..clock import Clock
-from ..core.errors import PermanentError, TemporaryError, in_words
-from ..core.job_lifecycle import Step, next_step
-from ..core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
-from ..core.ports import JobEngine
-from ..core.retry import job_delay, step_delay
-from ..core.snapshot import ConfigSnapshot, Pipeline
-from ..crash_points import crash_point
-from ..store import jobs
-from ..store.database import Database
-from .manifest import job_manifest, payload_name
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
+from dicom_adapter.core.job_lifecycle import Step, next_step
+from dicom_adapter.core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
+from dicom_adapter.core.ports import JobEngine
+from dicom_adapter.core.retry import job_delay, step_delay
+from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.manager.manifest import job_manifest, payload_name
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import jobs
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("jobs")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..core.model import Instance, Job
+from dicom_adapter.core.model import Instance, Job
 
 
 def payload_name(position: int) -> str:

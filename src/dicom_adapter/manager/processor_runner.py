@@ -15,18 +15,18 @@ from pathlib import Path
 
 import structlog
 
-from ..clock import Clock
-from ..core.errors import PermanentError, TemporaryError, in_words
-from ..core.job_lifecycle import job_name
-from ..core.model import Batch, Instance, Job, JobState
-from ..core.ports import Processor
-from ..core.retry import step_delay
-from ..core.snapshot import ClaraAeTitle, ConfigSnapshot
-from ..crash_points import crash_point
-from ..identifiers import new_id
-from ..store import batches, jobs
-from ..store.database import Database
-from .trigger import Trigger
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
+from dicom_adapter.core.job_lifecycle import job_name
+from dicom_adapter.core.model import Batch, Instance, Job, JobState
+from dicom_adapter.core.ports import Processor
+from dicom_adapter.core.retry import step_delay
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.identifiers import new_id
+from dicom_adapter.manager.trigger import Trigger
+from dicom_adapter.store import batches, jobs
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("processors")
 

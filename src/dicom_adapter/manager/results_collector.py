@@ -13,16 +13,16 @@ from typing import Protocol
 
 import structlog
 
-from ..clock import Clock
-from ..core.model import ExportFile, ExportState, ExportTask, Instance, Job, JobRef
-from ..core.ports import LocalResults
-from ..core.results_policy import ResultsCheck
-from ..core.snapshot import Pipeline
-from ..crash_points import crash_point
-from ..identifiers import new_id
-from ..results import Result, StagedResult, check_results, stage_results
-from ..store import export_tasks, jobs
-from ..store.database import Database
+from dicom_adapter.clock import Clock
+from dicom_adapter.core.model import ExportFile, ExportState, ExportTask, Instance, Job, JobRef
+from dicom_adapter.core.ports import LocalResults
+from dicom_adapter.core.results_policy import ResultsCheck
+from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.crash_points import crash_point
+from dicom_adapter.identifiers import new_id
+from dicom_adapter.results import Result, StagedResult, check_results, stage_results
+from dicom_adapter.store import export_tasks, jobs
+from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("results")
 

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from ..core.errors import in_words
-from .trigger import Trigger
+from dicom_adapter.core.errors import in_words
+from dicom_adapter.manager.trigger import Trigger
 
 log = structlog.get_logger("manager")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.errors import PermanentError
-from ..core.model import Batch
-from ..core.ports import ProcessorContext
+from dicom_adapter.core.errors import PermanentError
+from dicom_adapter.core.model import Batch
+from dicom_adapter.core.ports import ProcessorContext
 
 
 class JobProcessor:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from ..core.errors import PermanentError
-from ..core.ports import Processor
-from ..core.snapshot import DEFAULT_PROCESSOR
+from dicom_adapter.core.errors import PermanentError
+from dicom_adapter.core.ports import Processor
+from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
 
 GROUP = "dicom_adapter.processors"
 ALIASES = {DEFAULT_PROCESSOR: "job"}

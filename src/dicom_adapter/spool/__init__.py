@@ -3,10 +3,10 @@
 The adapter's one way in is `Spool`; `StorageLayout` names every path below the storage folder.
 """
 
-from .layout import StorageLayout
-from .spool import Spool, SpoolLocked, StorageUnusable
-from .state import Durability
-from .writer import AssociationSpool, InstanceFacts, SpoolWriter
+from dicom_adapter.spool.layout import StorageLayout
+from dicom_adapter.spool.spool import Spool, SpoolLocked, StorageUnusable
+from dicom_adapter.spool.state import Durability
+from dicom_adapter.spool.writer import AssociationSpool, InstanceFacts, SpoolWriter
 
 __all__ = [
     "AssociationSpool",

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from dicom_adapter.core.model import AssociationOutcome
-
-from .layout import checked_id, instance_name
-from .state import Durability, SpoolState
+from dicom_adapter.spool.layout import checked_id, instance_name
+from dicom_adapter.spool.state import Durability, SpoolState
 
 _MARKERS = frozenset(AssociationOutcome)
 

@@ -17,11 +17,10 @@ import structlog
 from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance
 from dicom_adapter.dicom.dataset_head import HeadScanner
 from dicom_adapter.dicom.part10 import Part10Error, read_file_meta
-
-from . import records
-from .fs import FileSystem
-from .layout import ENVELOPE, INDEX, REASON_SUFFIX, checked_id, instance_name, instance_number
-from .state import Durability, SpoolState, explain
+from dicom_adapter.spool import records
+from dicom_adapter.spool.fs import FileSystem
+from dicom_adapter.spool.layout import ENVELOPE, INDEX, REASON_SUFFIX, checked_id, instance_name, instance_number
+from dicom_adapter.spool.state import Durability, SpoolState, explain
 
 log = structlog.get_logger("spool")
 

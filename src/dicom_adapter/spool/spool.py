@@ -14,13 +14,12 @@ from pathlib import Path
 
 from dicom_adapter.core.errors import OutOfResources, PermanentError
 from dicom_adapter.core.model import AssociationRecord, Instance
-
-from . import reaper, scanner
-from .fs import FileSystem
-from .layout import StorageLayout
-from .scanner import Adoption
-from .state import Durability, SpoolState, out_of_resources
-from .writer import AssociationSpool
+from dicom_adapter.spool import reaper, scanner
+from dicom_adapter.spool.fs import FileSystem
+from dicom_adapter.spool.layout import StorageLayout
+from dicom_adapter.spool.scanner import Adoption
+from dicom_adapter.spool.state import Durability, SpoolState, out_of_resources
+from dicom_adapter.spool.writer import AssociationSpool
 
 _PROBE = "probe"
 

@@ -11,11 +11,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from dicom_adapter.core.errors import OutOfResources
-
-from .fs import FileSystem
+from dicom_adapter.spool.fs import FileSystem
 
 if TYPE_CHECKING:
-    from .writer import AssociationSpool
+    from dicom_adapter.spool.writer import AssociationSpool
 
 # A full volume says nothing about its health: with space again, the next attempt works.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -16,10 +16,9 @@ import structlog
 from dicom_adapter.core.errors import OutOfResources
 from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance
 from dicom_adapter.crash_points import crash_point
-
-from . import records
-from .layout import ENVELOPE, INDEX, checked_id, instance_name, part_name
-from .state import Durability, SpoolState, explain, out_of_resources
+from dicom_adapter.spool import records
+from dicom_adapter.spool.layout import ENVELOPE, INDEX, checked_id, instance_name, part_name
+from dicom_adapter.spool.state import Durability, SpoolState, explain, out_of_resources
 
 log = structlog.get_logger("spool")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from ..core.model import AssociationRecord, Instance
-from .tables import associations, batches, export_tasks, instances, jobs
+from dicom_adapter.core.model import AssociationRecord, Instance
+from dicom_adapter.store.tables import associations, batches, export_tasks, instances, jobs
 
 
 def known_ids(connection: Connection) -> set[str]:

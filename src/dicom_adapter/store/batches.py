@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
-from ..core.model import Batch, BatchState, ExportState, Instance, JobState
-from ..core.retention import WorkFacts
-from ..core.snapshot import ClaraAeTitle
-from .tables import associations, batches, export_tasks, instances, jobs, processings
+from dicom_adapter.core.model import Batch, BatchState, ExportState, Instance, JobState
+from dicom_adapter.core.retention import WorkFacts
+from dicom_adapter.core.snapshot import ClaraAeTitle
+from dicom_adapter.store.tables import associations, batches, export_tasks, instances, jobs, processings
 
 INSTANCE = tuple(instances.c[name] for name in Instance.__dataclass_fields__)
 """The columns that make an `Instance`, in its order: `Instance(*row)`, as a batch may have very many."""

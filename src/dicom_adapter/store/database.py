@@ -20,7 +20,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from ..core.errors import AdapterError
+from dicom_adapter.core.errors import AdapterError
 
 BUSY_TIMEOUT = 30.0  # seconds that a writer waits for another process (backup tools) before it gives up
 

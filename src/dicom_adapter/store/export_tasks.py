@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from ..core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
-from .tables import export_files, export_tasks, jobs
+from dicom_adapter.core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
+from dicom_adapter.store.tables import export_files, export_tasks, jobs
 
 
 def add(connection: Connection, task: ExportTask, files: Sequence[ExportFile]) -> None:

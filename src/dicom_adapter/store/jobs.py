@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, insert, select, update
 
-from ..core.model import Instance, Job, JobRef, JobState
-from .batches import INSTANCE, instances_of
-from .tables import associations, instances, job_instances, jobs, quarantined_files
+from dicom_adapter.core.model import Instance, Job, JobRef, JobState
+from dicom_adapter.store.batches import INSTANCE, instances_of
+from dicom_adapter.store.tables import associations, instances, job_instances, jobs, quarantined_files
 
 ACTIVE = (JobState.QUEUED, JobState.CREATED, JobState.UPLOADED, JobState.STARTED)
 

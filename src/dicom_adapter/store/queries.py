@@ -12,11 +12,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
 
-from ..core.model import BatchState, ExportTask, Job
-from ..core.whereabouts import BatchFacts
-from . import export_tasks as task_rows
-from . import jobs as job_rows
-from .tables import associations, batches, export_files, export_tasks, instances, jobs, processings, quarantined_files
+from dicom_adapter.core.model import BatchState, ExportTask, Job
+from dicom_adapter.core.whereabouts import BatchFacts
+from dicom_adapter.store import export_tasks as task_rows
+from dicom_adapter.store import jobs as job_rows
+from dicom_adapter.store.tables import (
+    associations,
+    batches,
+    export_files,
+    export_tasks,
+    instances,
+    jobs,
+    processings,
+    quarantined_files,
+)
 
 Row = RowMapping
 

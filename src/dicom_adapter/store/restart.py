@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, update
 
-from . import batches
-from .tables import export_tasks, jobs, processings
+from dicom_adapter.store import batches
+from dicom_adapter.store.tables import export_tasks, jobs, processings
 
 
 def resume(connection: Connection, now: float) -> None:
