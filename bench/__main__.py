@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import machine, report
+from . import folders, machine, report
 from .measure import Result, Row, Session, take
 from .rows import Size, rows
 
@@ -36,12 +34,9 @@ def main(
     if slices:
         size = dataclasses.replace(size, slices=slices)
     chosen = _chosen(rows(size), only or [])
-    folder = Path(tempfile.mkdtemp(prefix=".bench-", dir=_ROOT))  # the build's own file system: /tmp may be memory
-    try:
+    with folders.session(_ROOT) as folder:  # not in /tmp, which may be memory
         facts = machine.describe(folder)
         results = _measure(chosen, Session(folder), repeats or (1 if quick else 3), console)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     today = datetime.datetime.now(datetime.UTC).date()
     if as_json:
         print(json.dumps(report.document(results, facts, today), indent=2))

@@ -88,11 +88,7 @@ def running(receiver: Receiver, folder: Path) -> Iterator[Running]:
 
 
 def _empty(folder: Path) -> None:
-    """Free the space, keep the names: the session removes them all in its end.
-
-    After many files were deleted, ext4 looks at each of their inodes before it makes a new file (`recently_deleted`),
-    for half a minute: up to a millisecond a file, which whoever is measured next would pay.
-    """
+    """Free the space, keep the names: `folders.session` removes them all in the end, and says why so late."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             os.truncate(path, 0)

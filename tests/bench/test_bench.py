@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from bench import receivers, report, samples, sender, sink, wire
+from bench import folders, receivers, report, samples, sender, sink, wire
 from bench.measure import Case, Result, Row, Session, Target, at_most, speed_over, take, throughput_over
 from bench.rows import Size, rows
 
@@ -111,6 +111,13 @@ def test_the_report_says_which_target_is_missed() -> None:
     assert "| Memory | two: at most 1 MiB | 3 | **no** |" in text
     assert "| two | 3 | 2 | 4 | 3 |" in text
     assert "not installed" in text
+
+
+def test_a_session_leaves_nothing_behind(tmp_path: Path) -> None:
+    with folders.session(tmp_path) as folder:
+        (folder / "receiver").mkdir()
+        (folder / "receiver" / "1.dcm").write_bytes(b"stored")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_target_names_cases_of_its_row() -> None:
