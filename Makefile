@@ -4,6 +4,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench lock clean
 
+# Where the environment forbids bytecode, each process that a test starts would compile the adapter anew: two seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTHON ?=                   # the Python to build .venv with; empty: the first that fits
