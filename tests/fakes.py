@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -165,7 +165,3 @@ class FakeAgent:
 def failing(agent: FakeAgent, numbers: Sequence[int], reason: str = "A700H: no space") -> None:
     """Make these files fail from now on."""
     agent.answers = {number: FileOutcome(number, DeliveryState.FAILED, 0xA700, reason) for number in numbers}
-
-
-def retried(pipeline: Pipeline, retries: int) -> Pipeline:
-    return replace(pipeline, retries=retries)
