@@ -69,6 +69,7 @@ class Transport:
         self._sock = sock
         self._tick = tick
         self._pipe: tuple[int, int] | None = None
+        self._acknowledges_at_once = False
         sock.settimeout(None)
         interval = struct.pack("@ll", int(tick), int(tick % 1 * 1_000_000))  # struct timeval
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
@@ -79,13 +80,16 @@ class Transport:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(keep_alive)))
 
     def _acknowledge_at_once(self) -> None:
-        """The kernel clears this by itself, so it is set before each receive.
+        """Tell the kernel, after each thing that we sent, that this is no dialogue of short lines.
 
-        Many senders write a PDU in several small segments with Nagle's algorithm on: a delayed ACK costs each of
-        their images 40 ms.
+        Many senders write a PDU in several small segments with Nagle's algorithm on: a delayed ACK costs each of their
+        images 40 ms. The kernel begins to delay when we send; until then each read of the last byte acknowledges it.
+        Not more often: the call sends what is due, and runs the sender's half of loopback, without letting go of the
+        interpreter.
         """
-        if _QUICKACK is not None:
+        if not self._acknowledges_at_once and _QUICKACK is not None:
             self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            self._acknowledges_at_once = True
 
     def receive_into(self, buffer: memoryview) -> int:
         """At least one byte; 0: the peer has closed. Raises BlockingIOError after a tick, OSError when broken."""
@@ -111,10 +115,10 @@ class Transport:
         """Move up to `count` bytes into the file `fd`: all that come within a tick. Raises as `receive_into`."""
         assert self._pipe is not None
         source, (out, into) = self._sock.fileno(), self._pipe
+        self._acknowledge_at_once()
         until = time.monotonic() + self._tick
         taken = written = 0
         while taken < count:
-            self._acknowledge_at_once()
             try:
                 left = os.splice(source, into, min(count - taken, PIPE_SIZE))
             except BlockingIOError:
@@ -140,10 +144,12 @@ class Transport:
 
     def send(self, data: memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""
+        self._acknowledges_at_once = False
         return self._sock.send(data, socket.MSG_MORE if more else 0)
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """How many bytes of the file were taken; 0: it ends before."""
+        self._acknowledges_at_once = False
         return os.sendfile(self._sock.fileno(), fd, offset, count)
 
     def stop_receiving(self) -> None:
