@@ -5,6 +5,9 @@ Why here: C-STORE Success says that the object in the command is the one that wa
 
 The scanner is iterative, keeps at most one short element between two fragments, follows no length field except by
 counting, and stops at the first element behind (0020,000E): the tags of a data set ascend (PS3.5 7.1).
+Slices of one series have the same elements with the same lengths at the same places. A `HeadLayout` remembers them: a
+head that has the same headers there is read by one comparison, as the scan follows nothing else than headers.
+
 SECURITY: depth, number of elements and inflated bytes are bounded; a hostile data set ends in `error`, never in an
 exception.
 """
@@ -13,7 +16,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dicom_adapter.dicom.uid import is_deflated
@@ -21,6 +25,7 @@ from dicom_adapter.dicom.uid import is_deflated
 MAX_DEPTH: Final = 64  # sequences within sequences; real ones stay below ten
 MAX_ELEMENTS: Final = 1_000_000  # before (0020,000E); a Referenced Series Sequence of 10,000 images needs 50,000
 MAX_INFLATED: Final = 64 << 20  # bytes of a deflated data set that are inflated to find four UIDs
+LONGEST_LAYOUT: Final = 1_000  # elements of a head that is worth remembering
 _INFLATE_STEP: Final = 64 << 10
 _LONGEST_UID: Final = 128  # bytes; PS3.5 9.1 allows 64
 
@@ -46,6 +51,8 @@ _Encoding = tuple[bool, Callable[..., tuple[int, int, bytes, int]], Callable[...
 _skim_header: Final = struct.Struct("<H2xHH").unpack_from
 _SHORT_VR_NUMBERS: Final = frozenset(int.from_bytes(vr, "little") for vr in _SHORT_VRS)
 
+_forget: Final = deque[object](maxlen=0).append  # what takes notes that nobody wants
+
 
 def _encoding(explicit: bool, order: str) -> _Encoding:
     return explicit, struct.Struct(f"{order}HH2sH").unpack_from, struct.Struct(f"{order}I").unpack_from
@@ -56,10 +63,43 @@ _IMPLICIT_LITTLE: Final = _encoding(False, "<")
 _EXPLICIT_BIG: Final = _encoding(True, ">")
 
 
+class HeadLayout:
+    """The headers of a head that was scanned, and where they lie.
+
+    `headers`: (offset, bytes) of each, in ascending order, from offset 0 and without one missing.
+    `values`: (tag, offset, bytes) of each UID.
+    """
+
+    __slots__ = ("_expected", "_length", "_unpack", "_values")
+
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        headers: Sequence[tuple[int, int]],
+        values: Sequence[tuple[int, int, int]],
+    ) -> None:
+        form, end = ["<"], 0
+        for offset, length in headers:
+            form.append(f"{offset - end}x{length}s")
+            end = offset + length
+        plan = struct.Struct("".join(form))
+        self._unpack = plan.unpack_from
+        self._expected = plan.unpack_from(data)
+        self._values = tuple((tag, offset, offset + length) for tag, offset, length in values)
+        self._length = max([end, *(last for _, _, last in self._values)])
+
+    def read(self, data: bytes | memoryview) -> list[tuple[int, bytes]] | None:
+        """(tag, value) of each UID of a head whose headers are all the same; None: it has to be scanned."""
+        if len(data) < self._length or self._unpack(data) != self._expected:
+            return None
+        return [(tag, bytes(data[start:end])) for tag, start, end in self._values]
+
+
 class HeadScanner:
     """Finds four UIDs in a data set that arrives in fragments.
 
     `transfer_syntax_uid`: of the data set; it only says whether to inflate, the rest is told from the first bytes.
+    `like`: the layout of a head seen before. `layout`: that of this one, where its first fragment held all of it.
     Results are "" while not found; `error` says in words why the head cannot be read, or is None.
     """
 
@@ -69,17 +109,21 @@ class HeadScanner:
         "_encoding",
         "_inflated",
         "_inflater",
+        "_like",
         "_skip",
         "_stack",
         "done",
         "error",
+        "layout",
         "series_instance_uid",
         "sop_class_uid",
         "sop_instance_uid",
         "study_instance_uid",
     )
 
-    def __init__(self, transfer_syntax_uid: str) -> None:
+    def __init__(self, transfer_syntax_uid: str, like: HeadLayout | None = None) -> None:
+        self.layout: HeadLayout | None = None
+        self._like = like
         self.sop_class_uid = ""
         self.sop_instance_uid = ""
         self.study_instance_uid = ""
@@ -100,10 +144,12 @@ class HeadScanner:
         """Take the next bytes of the data set. True: no more are needed, because all is known or nothing can be."""
         if self.done:
             return True
-        if self._inflater is None:
-            self._scan(fragment)
-        else:
+        if self._inflater is not None:
             self._inflate(self._inflater, fragment)
+        elif self._encoding is not None or self._carry:
+            self._scan(fragment)
+        elif not self._recognise(fragment):
+            self._scan_first(fragment)
         return self.done
 
     def finish(self) -> None:
@@ -115,6 +161,25 @@ class HeadScanner:
     def _fail(self, why: str) -> None:
         self.error = why
         self.done = True
+
+    def _recognise(self, fragment: bytes | memoryview) -> bool:
+        """Read the head by a layout seen before. False: it is laid out in another way."""
+        values = self._like.read(fragment) if self._like is not None else None
+        if values is None:
+            return False
+        self.layout = self._like
+        for tag, value in values:
+            self._note(tag, value)
+        self.done = True
+        return True
+
+    def _scan_first(self, fragment: bytes | memoryview) -> None:
+        """Scan the first fragment, and keep the layout of a head that is all in it."""
+        headers: list[tuple[int, int]] = []
+        values: list[tuple[int, int, int]] = []
+        self._scan(fragment, headers.append, values.append)
+        if self.done and self.error is None and len(headers) <= LONGEST_LAYOUT:
+            self.layout = HeadLayout(fragment, headers, values)
 
     def _inflate(self, inflater: zlib._Decompress, fragment: bytes | memoryview) -> None:
         data: bytes | memoryview = fragment
@@ -134,7 +199,12 @@ class HeadScanner:
                 return None
         return None
 
-    def _scan(self, fragment: bytes | memoryview) -> None:  # noqa: PLR0911, PLR0912, PLR0915 - one loop, on the hot path
+    def _scan(  # noqa: PLR0911, PLR0912, PLR0915 - one loop, on the hot path
+        self,
+        fragment: bytes | memoryview,
+        header_at: Callable[[tuple[int, int]], None] = _forget,
+        value_at: Callable[[tuple[int, int, int]], None] = _forget,
+    ) -> None:
         if self._skip >= len(fragment):
             self._skip -= len(fragment)
             return
@@ -158,6 +228,7 @@ class HeadScanner:
                     group, vr_number, length = _skim_header(data, position)
                     if not 0x0008 < group < 0x0020 or vr_number not in _SHORT_VR_NUMBERS:
                         break
+                    header_at((position, 8))
                     position += 8 + length
                     elements += 1
                 if position > end:
@@ -179,6 +250,7 @@ class HeadScanner:
                     break
                 (length,) = unpack_length(data, position)
                 position += 4
+            header_at((start, position - start))
             elements += 1
             if elements > MAX_ELEMENTS:
                 return self._fail(f"more than {MAX_ELEMENTS} elements before the Series Instance UID")
@@ -193,6 +265,7 @@ class HeadScanner:
                         elements -= 1
                         position = start
                         break
+                    value_at((tag, position, length))
                     self._note(tag, bytes(data[position : position + length]))
                     if self.done:
                         return None

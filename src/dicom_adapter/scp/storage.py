@@ -16,7 +16,7 @@ from dicom_adapter.core.model import AssociationOutcome, Instance
 from dicom_adapter.core.snapshot import ClaraAeTitle
 from dicom_adapter.core.storage_policy import Disposition, dispose
 from dicom_adapter.dicom.command_set import CommandSet
-from dicom_adapter.dicom.dataset_head import HeadScanner
+from dicom_adapter.dicom.dataset_head import HeadLayout, HeadScanner
 from dicom_adapter.dicom.part10 import file_meta
 from dicom_adapter.dicom.uid import is_valid_uid
 from dicom_adapter.scp.live import OpenAssociation
@@ -45,6 +45,7 @@ class StorageService:
         self._ae_title = ae_title
         self._environment = environment
         self._spool: AssociationSpool | None = None
+        self._layout: HeadLayout | None = None  # of the last head: the next slice has the same one, nearly always
         self.stored: Instance | None = None  # the last one
 
     def store(self, request: Request) -> None:
@@ -71,10 +72,11 @@ class StorageService:
             self._spool = self._environment.spool.open_association(self._association.record)
         transfer_syntax = request.context.transfer_syntax
         writer = self._spool.create(self._file_meta(request.command, transfer_syntax))
-        sink = InstanceSink(writer, HeadScanner(transfer_syntax), request.command)
+        sink = InstanceSink(writer, HeadScanner(transfer_syntax, self._layout), request.command)
         try:
             request.receive_data_set(sink)
             sink.finish()
+            self._layout = sink.head.layout
             instance = writer.commit(self._facts(sink.head, transfer_syntax))
         except BaseException:
             writer.discard()

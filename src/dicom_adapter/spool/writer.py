@@ -22,7 +22,7 @@ from dicom_adapter.spool.state import Durability, SpoolState, explain, out_of_re
 
 log = structlog.get_logger("spool")
 
-_INDEX_BUFFER: Final = 64 << 10  # bytes of lines kept back: some 250 instances whose heads a restart reads again
+_INDEX_BUFFER: Final = 256  # instances whose lines are kept back: after a crash their heads are read again
 _CLOSED: Final = -1  # no descriptor
 
 
@@ -121,8 +121,7 @@ class AssociationSpool:
         self._uncommitted = ""  # the name in tmp/<assoc> that `let_go` has to remove
         self._numbers: list[int] = []  # committed, not synced (Durability.ASSOCIATION)
         self._index = _CLOSED
-        self._index_lines: list[bytes] = []
-        self._index_bytes = 0
+        self._unlisted: list[Instance] = []  # committed, not in the index yet
         self._broken: str | None = None
         self._end: tuple[AssociationOutcome, float] | None = None
         self._left = False
@@ -247,20 +246,17 @@ class AssociationSpool:
             raise
 
     def _add_to_index(self, instance: Instance) -> None:
-        line = records.index_line(instance)
-        self._index_lines.append(line)
-        self._index_bytes += len(line)
-        if self._index_bytes >= _INDEX_BUFFER:
+        self._unlisted.append(instance)
+        if len(self._unlisted) >= _INDEX_BUFFER:
             self._flush_index()
 
     def _flush_index(self) -> None:
         """Write the lines kept back. The index is a cache: what it lacks is read from the files themselves."""
         try:
-            self._fs.write(self._index, b"".join(self._index_lines))
+            self._fs.write(self._index, b"".join(map(records.index_line, self._unlisted)))
         except OSError as error:
             log.warning("index of an association not written", association=self.id, reason=explain("write to", error))
-        self._index_lines.clear()
-        self._index_bytes = 0
+        self._unlisted.clear()
 
     # At its end
 

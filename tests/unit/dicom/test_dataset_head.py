@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.filereader import read_file_meta_info
 
 from dicom_adapter.dicom import dataset_head
-from dicom_adapter.dicom.dataset_head import MAX_DEPTH, HeadScanner
+from dicom_adapter.dicom.dataset_head import LONGEST_LAYOUT, MAX_DEPTH, HeadLayout, HeadScanner
 from tests.dicom_files import data_set_head, readable_files
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -241,3 +241,56 @@ def test_damaged_heads_do_not_raise(syntax: str, position: int, junk: bytes) -> 
     data = bytearray(head(syntax, sequence(b"", syntax)))
     data[position : position + len(junk)] = junk
     scan(syntax, bytes(data))
+
+
+# --- layouts --------------------------------------------------------------------------------------------------------
+
+
+def layout_of(data: bytes, syntax: str = EXPLICIT) -> HeadLayout | None:
+    scanner = HeadScanner(syntax)
+    scanner.feed(data)
+    return scanner.layout
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+def test_a_head_of_the_same_layout_is_read_and_not_scanned(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nested = sequence(uid_element(0x00081155, "1.9.9.9", syntax), syntax) + element(0x00100010, b"DOE^", b"PN", syntax=syntax)
+    other = (UIDS[0], "1.2.3.5", "1.2.4", "1.2.4.7")
+    layout = layout_of(head(syntax, nested), syntax)
+    monkeypatch.setattr(HeadScanner, "_scan", None)
+    scanner = HeadScanner(syntax, layout)
+    assert scanner.feed(head(syntax, nested.replace(b"DOE^", b"POE^"), other) + b"more")
+    assert uids_of(scanner) == other
+    assert scanner.layout is layout
+
+
+@given(st.data())
+def test_a_layout_changes_no_result(data: st.DataObject) -> None:
+    """Whatever head was seen before: it is read as if none had been."""
+    path = data.draw(st.sampled_from(readable_files()))
+    syntax = read_file_meta_info(path).TransferSyntaxUID
+    seen = data_set_head(path)[:20_000]
+    changed = bytearray(seen)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        junk = data.draw(st.binary(max_size=3))
+        changed[at : at + data.draw(st.integers(0, 3))] = junk
+    now = bytes(changed[: data.draw(st.integers(0, len(changed)))])
+    remembering = HeadScanner(syntax, layout_of(seen, syntax))
+    remembering.feed(now)
+    remembering.finish()
+    assert (uids_of(remembering), remembering.error) == scan(syntax, now)
+
+
+def test_a_head_that_is_not_whole_in_its_first_fragment_has_no_layout() -> None:
+    data = head()
+    scanner = HeadScanner(EXPLICIT)
+    scanner.feed(data[:40])
+    assert scanner.feed(data[40:])
+    assert scanner.layout is None
+
+
+def test_a_layout_of_very_many_elements_is_not_kept() -> None:
+    element_ = element(0x00100010, b"", b"PN")
+    assert layout_of(head(before_study=element_ * (LONGEST_LAYOUT - 4))) is not None
+    assert layout_of(head(before_study=element_ * LONGEST_LAYOUT)) is None
