@@ -16,8 +16,11 @@ from dicom_adapter.dicom.negotiation import propose
 from dicom_adapter.dicom.part10 import read_file_meta
 from dicom_adapter.dicom.pdu import AAssociateRQ, UserInformation
 from dicom_adapter.net.connection import Connection
-from dicom_adapter.scp.listener import Listener, ListenerSettings
+from dicom_adapter.scp.host_names import HostNames
+from dicom_adapter.scp.listener import Listener
+from dicom_adapter.scp.live import Places
 from dicom_adapter.scp.storage import StorageEnvironment
+from dicom_adapter.scp.threads import AssociationThreads, ConnectionSettings
 from dicom_adapter.spool import Durability, Spool
 from tests.peers import CT, EXPLICIT, QUICK, data_set
 
@@ -41,10 +44,11 @@ class Scp:
     """A running SCP and what it says about itself."""
 
     listener: Listener
+    threads: AssociationThreads
     spool: Spool
     snapshot: ConfigSnapshot = SNAPSHOT
     full: bool = False
-    closed: list[str] = field(default_factory=list)
+    left: int = 0  # how often it told that an association had ended
     connections: list[Connection] = field(default_factory=list)
 
     def associate(
@@ -87,16 +91,25 @@ def running(
     *,
     policy: ScpPolicy | None = None,
     durability: Durability = Durability.NONE,
-    settings: ListenerSettings | None = None,
+    settings: ConnectionSettings | None = None,
+    host_names: HostNames | None = None,
+    port: int = 0,
+    bind: str = "127.0.0.1",
 ) -> Iterator[Scp]:
     """An SCP that serves until the block ends."""
     if policy is not None:
         snapshot = replace(snapshot, scp=policy)
-    settings = settings or ListenerSettings(0, "127.0.0.1", timeouts=QUICK)
+    settings = settings or ConnectionSettings(timeouts=QUICK)
     with closing(Spool(folder, durability)) as spool:
+
+        def on_leave() -> None:
+            scp.left += 1
+
         storage = StorageEnvironment(spool, lambda: scp.full, time.time, "1.2.3.4", "TEST_1")
-        listener = Listener(settings, storage, lambda: scp.snapshot, lambda one: scp.closed.append(one))  # noqa: PLW0108 - it is made last
-        scp = Scp(listener, spool, snapshot)
+        places = Places(on_leave)
+        threads = AssociationThreads(settings, storage, places, lambda: scp.snapshot, host_names=host_names)
+        listener = Listener(threads, places, port, bind)
+        scp = Scp(listener, threads, spool, snapshot)
         listener.start()
         try:
             yield scp

@@ -37,12 +37,14 @@ from dicom_adapter.manager.supervisor import Supervisor
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.net.connection import Timeouts
 from dicom_adapter.processors import registry
-from dicom_adapter.scp.listener import Listener, ListenerSettings
-from dicom_adapter.scp.storage import StorageEnvironment
+from dicom_adapter.scp.listener import Listener
+from dicom_adapter.scp.live import Places
+from dicom_adapter.scp.messages import WorkerSettings
+from dicom_adapter.scp.threads import ConnectionSettings
+from dicom_adapter.scp.workers import WorkerPool, workers_for
 from dicom_adapter.scu.requestor import RequestorSettings
 from dicom_adapter.scu.storage import StorageScu
 from dicom_adapter.spool import Durability, Spool
-from dicom_adapter.spool.watermark import Watermark
 from dicom_adapter.store import restart
 from dicom_adapter.store.database import Database
 
@@ -116,11 +118,16 @@ class Adapter:
         """From the end of a study's trip to its beginning, since each worker wakes the next."""
         database, clock, storage, scu = self._database, self._clock, settings.storage, settings.dicom.scu
         batcher_trigger = Trigger()
+
+        def on_configuration() -> None:
+            self._scp_workers.publish(self._configuration.snapshot())
+            batcher_trigger.pull()
+
         self._configuration = Configuration(
             settings,
             FileConfigStore(settings),
             DatabaseConfigStore(database.engine),
-            on_change=batcher_trigger.pull,
+            on_change=on_configuration,
         )
         snapshot = self._configuration.snapshot
         exporter = Exporter(
@@ -168,7 +175,9 @@ class Adapter:
             submit_interrupted=storage.interrupted == "submit",
             on_batch=on_batch,
         )
-        self._listener = self._make_listener(settings)
+        places = Places(on_leave=self._intake.trigger.pull)
+        self._scp_workers = self._make_workers_of_scp(settings, places)
+        self._listener = Listener(self._scp_workers, places, settings.dicom.scp.port, settings.dicom.scp.bind)
         batcher = Batcher(
             database,
             snapshot,
@@ -191,34 +200,32 @@ class Adapter:
             [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]
         )
 
-    def _make_listener(self, settings: Settings) -> Listener:
-        scp, implementation = settings.dicom.scp, settings.dicom.implementation
-        return Listener(
-            ListenerSettings(
-                port=scp.port,
-                bind=scp.bind,
-                max_pdu_length=settings.dicom.max_pdu_length,
-                max_pending_connections=scp.max_pending_connections,
-                timeouts=Timeouts(
-                    artim=scp.artim_timeout,
-                    idle=scp.idle_timeout,
-                    write=scp.write_timeout,
-                    keep_alive=scp.keep_alive.idle,
+    def _make_workers_of_scp(self, settings: Settings, places: Places) -> WorkerPool:
+        scp, implementation, storage = settings.dicom.scp, settings.dicom.implementation, settings.storage
+        return WorkerPool(
+            WorkerSettings(
+                connection=ConnectionSettings(
+                    max_pdu_length=settings.dicom.max_pdu_length,
+                    max_pending=scp.max_pending_connections,
+                    timeouts=Timeouts(
+                        artim=scp.artim_timeout,
+                        idle=scp.idle_timeout,
+                        write=scp.write_timeout,
+                        keep_alive=scp.keep_alive.idle,
+                    ),
                 ),
-            ),
-            StorageEnvironment(
-                spool=self._spool,
-                below_watermark=Watermark(
-                    self._spool.space,
-                    watermark_percent=settings.storage.watermark_percent,
-                    reserve=settings.storage.reserve_space,
-                ),
-                now=self._clock.now,
+                storage=str(self._layout.root),
+                durability=Durability(storage.durability),
+                watermark_percent=storage.watermark_percent,
+                reserve_space=storage.reserve_space,
                 implementation_class_uid=implementation.class_uid,
                 implementation_version_name=implementation.version_name,
+                log_level=settings.log.level,
+                log_format=settings.log.format,
             ),
-            self._configuration.snapshot,
-            on_closed=lambda _association_id: self._intake.trigger.pull(),
+            scp.worker_processes or workers_for(scp.max_associations),
+            places,
+            self._spool,
         )
 
     def _make_scu(self, settings: Settings) -> StorageScu:
@@ -243,6 +250,7 @@ class Adapter:
         await self._configuration.step()  # nobody is answered before it is known who may call
         self._warn_of_missing_processors()
         api = _ApiServer(self._settings.api.host, self._settings.api.port)
+        self._scp_workers.start(self._configuration.snapshot())
         self._listener.start()
         live = Live(
             settings=self._settings,

@@ -52,6 +52,15 @@ def _armed() -> tuple[str, int]:
 _name, _passes_left = _armed()
 
 
+_with: int | None = None
+
+
+def die_together_with(pid: int) -> None:
+    """What dies at a crash point is the adapter: a worker process takes the one that started it with it."""
+    global _with  # noqa: PLW0603 - said once, at the start of a worker
+    _with = pid
+
+
 def crash_point(name: str) -> None:
     """Die here if the environment says so (see the module); otherwise nothing, in some 50 ns."""
     if name == _name:
@@ -62,4 +71,6 @@ def _die_at_last_pass() -> None:
     global _passes_left  # noqa: PLW0603 - counts passes of this process
     _passes_left -= 1
     if _passes_left <= 0:
+        if _with is not None:
+            os.kill(_with, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter.core.snapshot import ScpPolicy
-from dicom_adapter.scp.listener import ListenerSettings
+from dicom_adapter.scp.threads import ConnectionSettings
 from tests.interop.corpus import SAMPLES, Sample, prepare
 from tests.scp_harness import SNAPSHOT, Scp, running
 
@@ -18,7 +18,7 @@ from tests.scp_harness import SNAPSHOT, Scp, running
 def scp(tmp_path: Path) -> Iterator[Scp]:
     """Our SCP as AE Title BRAIN, open to every peer."""
     policy = ScpPolicy(reject_unknown_sources=False, max_associations=5)
-    with running(tmp_path / "storage", replace(SNAPSHOT, scp=policy), settings=ListenerSettings(0, "127.0.0.1")) as scp:
+    with running(tmp_path / "storage", replace(SNAPSHOT, scp=policy), settings=ConnectionSettings()) as scp:
         yield scp
 
 

@@ -163,6 +163,11 @@ class Scp(Section):
     max_pending_connections: Annotated[int, Between(1, 10_000), Allowed("1 to 10000")] = ours(
         128, "Connections without an association yet; beyond it the oldest silent one is dropped."
     )
+    worker_processes: Annotated[int, Between(0, 64), Allowed("0 to 64")] = ours(
+        0,
+        "Processes that may serve associations at once. 0: twice the cores, and no more than max-associations. One is"
+        " started, others as they are needed.",
+    )
 
     @model_validator(mode="before")
     @classmethod

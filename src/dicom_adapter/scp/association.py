@@ -24,7 +24,7 @@ from dicom_adapter.dicom.status import Status, words
 from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class
 from dicom_adapter.dimse_log import log_command, log_data_set
 from dicom_adapter.net.connection import AssociationEnded, Connection
-from dicom_adapter.scp.live import OpenAssociation, Places
+from dicom_adapter.scp.live import OpenAssociation, Register
 from dicom_adapter.scp.service import Request, Services
 from dicom_adapter.scp.storage import StorageEnvironment, StorageService
 from dicom_adapter.scp.verification import echo
@@ -37,13 +37,12 @@ Admit = Callable[[AAssociateRQ, Connection], tuple[Accept, OpenAssociation, ScpP
 
 @dataclass(frozen=True, slots=True)
 class AssociationEnvironment:
-    """What every association shares. `on_closed`: told the id of each one that ended."""
+    """What every association shares."""
 
     admit: Admit
-    places: Places
+    register: Register
     storage: StorageEnvironment
     max_pdu_length: int
-    on_closed: Callable[[str], None]
 
 
 def serve(connection: Connection, environment: AssociationEnvironment) -> None:
@@ -57,7 +56,7 @@ def serve(connection: Connection, environment: AssociationEnvironment) -> None:
         else:
             _Association(connection, rq, *admitted, environment).run()
     except AssociationEnded as ended:
-        environment.places.count("connections_without_association")
+        environment.register.count("connections_without_association")
         log.info("connection ended without an association", peer=connection.peer_host, why=str(ended))
     except Exception:
         log.exception("a connection failed by our own fault", peer=connection.peer_host)
@@ -151,11 +150,11 @@ class _Association:
 
     def _note_failure(self, status: int) -> None:
         self._open.failures += 1
-        self._environment.places.count(f"failures_{status:04x}")
+        self._environment.register.count(f"failures_{status:04x}")
         log.warning("request refused", association=self._open.record.id, status=words(status))
 
     def _end(self, outcome: AssociationOutcome, why: str) -> None:
-        """Whatever happened: mark the end, free the place, tell intake. The place goes last: batching waits for it."""
+        """Whatever happened: mark the end, and free the place after that: batching waits for it."""
         association = self._open
         try:
             if outcome is not AssociationOutcome.RELEASED:
@@ -166,7 +165,7 @@ class _Association:
                 "the end of an association could not be stored", association=association.record.id, why=str(error)
             )
         finally:
-            self._environment.places.leave(association, outcome.value)
+            self._environment.register.leave(association, outcome.value)
         lost_work = outcome is not AssociationOutcome.RELEASED and association.instances > 0
         log.log(
             logging.WARNING if lost_work else logging.INFO,
@@ -181,7 +180,6 @@ class _Association:
             refused=association.failures,
             why=None if outcome is AssociationOutcome.RELEASED else why,
         )
-        self._environment.on_closed(association.record.id)
 
 
 def _answer_extended(item: SopClassExtended) -> bytes | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from dicom_adapter.core.model import AssociationRecord
+from dicom_adapter.core.model import AssociationOutcome, AssociationRecord
 
 
 @dataclass(slots=True)
@@ -25,37 +26,76 @@ class OpenAssociation:
     last_activity: float = 0.0
 
 
-class Places:
-    """The open associations and the counters. How many places there are is the caller's policy."""
+class Register(Protocol):
+    """Where associations come in and go out: the `Places` of this process, or of the one that started us."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+    def take(self, association: OpenAssociation, most: int) -> bool:
+        """Add an association; False when `most` are open already."""
+        ...
+
+    def leave(self, association: OpenAssociation, outcome: str) -> None:
+        """Remove an association that ended so. When it returns its place is free, and batching knows."""
+        ...
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter. Names are ours, never received text."""
+        ...
+
+
+class Places:
+    """The open associations and the counters. `on_leave`: told that an association has ended: a hint."""
+
+    def __init__(self, on_leave: Callable[[], None] = lambda: None) -> None:
+        self._on_leave = on_leave
+        self._lock = threading.Lock()
         self._open: dict[str, OpenAssociation] = {}
         self._counters: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def take(self, association: OpenAssociation) -> None:
-        """Add an association. The caller holds `lock`, so that its decision and this are one step."""
-        self._open[association.record.id] = association
-        self._counters["associations_accepted"] += 1
+    def take(self, association: OpenAssociation, most: int) -> bool:
+        """See `Register`. Looking and taking are one step."""
+        with self._lock:
+            if len(self._open) >= most:
+                return False
+            self._open[association.record.id] = association
+            self._counters["associations_accepted"] += 1
+            return True
 
     def leave(self, association: OpenAssociation, outcome: str) -> None:
-        """Remove an association that ended so."""
-        with self.lock:
+        """See `Register`. `association`: with its last numbers."""
+        with self._lock:
             self._open.pop(association.record.id, None)
             self._counters[f"associations_{outcome}"] += 1
             _add(self._counters, association)
+        self._on_leave()
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Add to a counter. Names are ours, never received text."""
-        with self.lock:
+        """See `Register`."""
+        with self._lock:
             self._counters[name] += amount
+
+    def lose(self, association_id: str) -> None:
+        """The process that served an association died: it counts as interrupted, with what it last told."""
+        with self._lock:
+            association = self._open.get(association_id)
+        if association is not None:
+            self.leave(association, AssociationOutcome.INTERRUPTED.value)
+
+    def changed(self) -> None:
+        """An outcome became durable after its association had left."""
+        self._on_leave()
+
+    def update(self, association: OpenAssociation) -> None:
+        """Take over what an open association did, as another process tells it."""
+        with self._lock:
+            if association.record.id in self._open:
+                self._open[association.record.id] = association
 
     def counters(self) -> Mapping[str, int]:
         """A copy of every counter, with what the open associations did so far."""
-        with self.lock:
+        with self._lock:
             counters = self._counters.copy()
             for association in self._open.values():
                 _add(counters, association)
@@ -63,12 +103,12 @@ class Places:
 
     def open_associations(self) -> list[OpenAssociation]:
         """A copy of what is open, oldest first."""
-        with self.lock:
+        with self._lock:
             return [replace(association) for association in self._open.values()]
 
     def is_open_to(self, called_ae_title: str) -> bool:
         """Whether an association to this AE Title is open: its batch must wait for it."""
-        with self.lock:
+        with self._lock:
             return any(association.record.called_ae_title == called_ae_title for association in self._open.values())
 
 

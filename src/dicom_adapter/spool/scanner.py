@@ -7,7 +7,7 @@ Everything here may be killed and run again at any point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -128,6 +128,16 @@ def adopt_after_crash(state: SpoolState, now: float) -> Adoption:
             instances_corrupt=found.instances_corrupt,
         )
     return found
+
+
+def adopt(state: SpoolState, names: Iterable[str], now: float) -> None:
+    """The same for associations of a worker process that died, while others go on."""
+    for name in names:
+        with _skipping_on_error(name):
+            _empty(state, name)
+        state.unadopted.add(name)
+        state.live.discard(name)
+    adopt_waiting(state, now)
 
 
 def adopt_waiting(state: SpoolState, now: float) -> Adoption:

@@ -21,6 +21,8 @@ from dicom_adapter.spool.scanner import Adoption
 from dicom_adapter.spool.state import Durability, SpoolState, out_of_resources
 from dicom_adapter.spool.writer import AssociationSpool
 
+LOCK_PATIENCE = 2.0  # seconds
+LOCK_INTERVAL = 0.02  # seconds
 _PROBE = "probe"
 
 
@@ -35,18 +37,30 @@ class SpoolLocked(StorageUnusable):
 class Spool:
     """Opens `root` for this process alone, making the folders that are missing.
 
+    `joins`: a worker process of the adapter opens it once more; the adapter has made the folders, and its lock, which
+    the worker has inherited, is that of both.
+
     Raises SpoolLocked or StorageUnusable. Every method may be called from any thread; the AssociationSpool it gives
     belongs to one.
     """
 
-    def __init__(self, root: Path, durability: Durability = Durability.INSTANCE, fs: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        durability: Durability = Durability.INSTANCE,
+        fs: FileSystem | None = None,
+        *,
+        joins: bool = False,
+    ) -> None:
         self.layout = StorageLayout(root)
         self._fs = fs or FileSystem()
         self._open: list[int] = []
+        self._lock = -1
         try:
-            self._take_lock()
-            for path in self.layout.directories:
-                self._fs.make_root(path)
+            if not joins:
+                self._take_lock()
+                for path in self.layout.directories:
+                    self._fs.make_root(path)
             tmp, new, corrupt = map(self._directory, (self.layout.tmp, self.layout.new, self.layout.corrupt))
             if self._fs.device(tmp) != self._fs.device(new):
                 raise StorageUnusable(
@@ -54,7 +68,8 @@ class Spool:
                     "from one to the other in one step. Put the whole storage folder on one"
                 )
             self._state = SpoolState(self._fs, durability, tmp, new, corrupt)
-            self.probe()
+            if not joins:
+                self.probe()
         except OSError as error:
             self.close()
             raise StorageUnusable(
@@ -137,12 +152,45 @@ class Spool:
 
         For housekeeping: whoever gets more than 0 wakes intake.
         """
-        finished = scanner.adopt_waiting(self._state, time.time()).associations_interrupted
-        for association in tuple(self._state.unfinished):
+        adopted = scanner.adopt_waiting(self._state, time.time()).associations_interrupted
+        return adopted + len(self.finish_own_outcomes())
+
+    # --- associations that a worker process writes ------------------------------------------------------------------
+
+    @property
+    def lock_descriptor(self) -> int:
+        """Of the owner's lock, for a worker to inherit."""
+        return self._lock
+
+    def is_live(self, association_id: str) -> bool:
+        """Whether an association of this process has begun to write, and its outcome is not durable."""
+        return association_id in self._state.live
+
+    def finish_own_outcomes(self) -> list[str]:
+        """As `finish_outcomes`, for the associations of this process alone; answers with their ids."""
+        waiting = tuple(self._state.unfinished)
+        for association in waiting:
             with suppress(OutOfResources):
                 association.finish()
-                finished += 1
-        return finished
+        return [association.id for association in waiting if association not in self._state.unfinished]
+
+    def hold(self, association_id: str) -> None:
+        """A worker may write this association: leave it alone."""
+        self._state.live.add(association_id)
+
+    def let_go(self, association_id: str) -> None:
+        """Its outcome is durable."""
+        self._state.live.discard(association_id)
+
+    def adopt(self, association_ids: Iterable[str]) -> None:
+        """The worker that wrote these died: what it had acknowledged is kept, as after a crash of the whole adapter."""
+        scanner.adopt(self._state, association_ids, time.time())
+
+    def distrust(self, fault: str) -> None:
+        """A worker found that the disk does not keep what is written."""
+        self._state.fault = fault
+
+    # --- its end ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Give up the descriptors and, with them, the lock. Associations must have been closed before."""
@@ -154,7 +202,12 @@ class Spool:
         root = self._directory(self.layout.root)
         lock = self._fs.open_lock(self.layout.lock.name, root)
         self._open.append(lock)
-        if not self._fs.lock(lock):
+        self._lock = lock
+        patience = time.monotonic() + LOCK_PATIENCE  # worker processes of one that was killed need a moment to go
+        while not self._fs.lock(lock):
+            if time.monotonic() < patience:
+                time.sleep(LOCK_INTERVAL)
+                continue
             owner = self._fs.read(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise SpoolLocked(
                 f"storage folder {self.layout.root} is in use by the adapter with process id {owner}: stop that one, "

@@ -22,13 +22,14 @@ from dicom_adapter.dicom.pdu import AAssociateRJ
 from dicom_adapter.net.connection import AssociationEnded, AssociationRejected
 from dicom_adapter.scp import listener as module
 from dicom_adapter.scp.host_names import HostNames
-from dicom_adapter.scp.listener import Listener, ListenerSettings
+from dicom_adapter.scp.listener import Listener
+from dicom_adapter.scp.threads import ConnectionSettings
 from tests.peers import CT, EXPLICIT, QUICK, data_set
 from tests.scp_harness import SNAPSHOT, eventually, running, store
 
 
-def settings(**changes: object) -> ListenerSettings:
-    return replace(ListenerSettings(0, "127.0.0.1", timeouts=QUICK), **changes)  # type: ignore[arg-type]
+def settings(**changes: object) -> ConnectionSettings:
+    return replace(ConnectionSettings(timeouts=QUICK), **changes)  # type: ignore[arg-type]
 
 
 def test_one_more_than_max_associations_is_rejected_for_now_until_a_place_is_free(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_rejection_is_one_log_line_with_ae_host_and_advice(tmp_path: Path) -> 
 
 
 def test_silent_connections_hold_no_place_and_the_oldest_is_dropped_first(tmp_path: Path) -> None:
-    with ExitStack() as stack, running(tmp_path / "storage", settings=settings(max_pending_connections=3)) as scp:
+    with ExitStack() as stack, running(tmp_path / "storage", settings=settings(max_pending=3)) as scp:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", scp.listener.port), timeout=10))
             for _ in range(3)
@@ -82,7 +83,7 @@ def test_silent_connections_hold_no_place_and_the_oldest_is_dropped_first(tmp_pa
 
 
 def test_each_connection_too_many_drops_another_one(tmp_path: Path) -> None:
-    with ExitStack() as stack, running(tmp_path / "storage", settings=settings(max_pending_connections=2)) as scp:
+    with ExitStack() as stack, running(tmp_path / "storage", settings=settings(max_pending=2)) as scp:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", scp.listener.port), timeout=10))
             for _ in range(20)
@@ -127,7 +128,7 @@ def test_an_idle_association_is_aborted_and_its_place_freed(tmp_path: Path) -> N
 def test_keep_alive_is_as_configured(tmp_path: Path) -> None:
     with running(tmp_path / "storage", settings=settings(timeouts=replace(QUICK, keep_alive=17))) as scp:
         scp.associate()
-        (connection,) = scp.listener._connections
+        (connection,) = scp.threads._connections
         sock = connection._transport._sock
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 17
@@ -164,7 +165,7 @@ def test_the_outcome_is_durable_before_the_place_is_free_and_the_trigger_pulled(
         store(connection, tmp_path)
         connection.release()
         assert scp.outcomes() == [(AssociationOutcome.RELEASED, 1)]  # before the peer knew
-        eventually(lambda: len(scp.closed) == 1)
+        eventually(lambda: scp.left == 1)
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ def test_both_families_on_one_port(tmp_path: Path) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     both = replace(SNAPSHOT, sources=(Source("CT01", "127.0.0.1"), Source("CT01", "::1")))
-    with running(tmp_path / "storage", both, settings=settings(bind="all")) as scp:
+    with running(tmp_path / "storage", both, bind="all") as scp:
         for host in ("127.0.0.1", "::1"):
             scp.associate(host=host).release()
 
@@ -183,7 +184,7 @@ def test_both_families_on_one_port(tmp_path: Path) -> None:
 def test_a_source_by_name(tmp_path: Path, addresses: set[str], admitted: bool) -> None:
     named = replace(SNAPSHOT, sources=(Source("CT01", "ct01.hospital"),))
     with running(tmp_path / "storage", named) as scp:
-        scp.listener._host_names = HostNames(lambda name: frozenset(addresses))
+        scp.threads._host_names = HostNames(lambda name: frozenset(addresses))
         if admitted:
             scp.associate().release()
         else:
@@ -197,7 +198,7 @@ def test_names_are_not_looked_up_where_they_do_not_matter(tmp_path: Path) -> Non
 
     named = replace(SNAPSHOT, sources=(Source("CT01", "ct01.hospital"), Source("MR01", "mr01.hospital")))
     with running(tmp_path / "storage", named, policy=ScpPolicy(check_source_host=False)) as scp:
-        scp.listener._host_names = HostNames(resolve)
+        scp.threads._host_names = HostNames(resolve)
         scp.associate().release()
 
 
@@ -205,7 +206,7 @@ def test_names_are_not_looked_up_where_they_do_not_matter(tmp_path: Path) -> Non
 
 
 def start_on(tmp_path: Path, port: int, bind: str = "127.0.0.1") -> None:
-    with running(tmp_path / "other", settings=ListenerSettings(port, bind)):
+    with running(tmp_path / "other", port=port, bind=bind):
         raise AssertionError("it listens")
 
 
@@ -344,7 +345,7 @@ def test_a_stop_in_the_middle_of_an_instance_leaves_no_half_file(tmp_path: Path)
 def test_stop_drops_silent_connections_at_once_and_may_be_called_again(tmp_path: Path) -> None:
     with running(tmp_path / "storage") as scp:
         with socket.create_connection(("127.0.0.1", scp.listener.port), timeout=10) as silent:
-            eventually(lambda: len(scp.listener._connections) == 1)
+            eventually(lambda: len(scp.threads._connections) == 1)
             scp.listener.stop(30)
             assert silent.recv(1) == b""
         scp.listener.stop(0)
@@ -363,6 +364,6 @@ def test_a_bug_in_an_association_is_its_own(tmp_path: Path, monkeypatch: pytest.
             with pytest.raises(AssociationEnded):
                 connection.receive_command()
             connection.close()
-            eventually(lambda: bool(scp.closed))
+            eventually(lambda: scp.left > 0)
         assert scp.outcomes() == [(AssociationOutcome.INTERRUPTED, 1)]
         scp.associate().release()

@@ -49,7 +49,7 @@ def test_a_stored_instance_is_the_received_bytes_behind_our_file_meta(tmp_path: 
     assert [(one.sop_instance_uid, one.study_instance_uid, one.series_instance_uid) for one in instances] == [
         (f"1.2.{number}", "1.2.3", "1.2.3.4") for number in range(4)
     ]
-    assert scp.closed == [record.id]
+    assert scp.left == 1
 
 
 def real_files() -> Iterator[tuple[Path, str, str, str]]:
@@ -98,7 +98,7 @@ def test_an_association_that_stores_nothing_leaves_no_trace(tmp_path: Path) -> N
         connection = scp.associate()
         store(connection, tmp_path, b"")
         connection.release()
-        eventually(lambda: len(scp.closed) == 2)
+        eventually(lambda: scp.left == 2)
         assert scp.outcomes() == []
         assert list(scp.spool.layout.tmp.iterdir()) == list(scp.spool.layout.new.iterdir()) == []
 
@@ -117,7 +117,7 @@ def test_abort_keeps_what_was_acknowledged_apart_and_nothing_else(tmp_path: Path
         eventually(lambda: any(scp.spool.layout.tmp.rglob("*.part")))
         connection.abort()
         connection.close()
-        eventually(lambda: bool(scp.closed))
+        eventually(lambda: scp.left > 0)
         assert scp.outcomes() == [(AssociationOutcome.ABORTED, 1)]
         assert list(scp.spool.layout.tmp.iterdir()) == []
         assert scp.listener.open_associations() == []
@@ -137,7 +137,7 @@ def test_a_failure_to_store_the_outcome_is_not_confirmed_to_the_peer(
             with pytest.raises(AssociationEnded):
                 connection.release()
             connection.close()
-            eventually(lambda: bool(scp.closed))
+            eventually(lambda: scp.left > 0)
         assert scp.outcomes() == []
 
 
@@ -147,7 +147,7 @@ def dimse_lines(folder: Path, policy: ScpPolicy) -> list[dict[str, object]]:
         store(connection, folder)
         store(connection, folder, b"", message_id=2)
         connection.release()
-        eventually(lambda: bool(scp.closed))
+        eventually(lambda: scp.left > 0)
     return [dict(line) for line in lines if line["event"].startswith(("command set", "data set"))]
 
 
@@ -171,7 +171,7 @@ def test_nothing_of_the_patient_is_logged_at_any_level(tmp_path: Path) -> None:
         for number, data in enumerate([data_set(CT, "1.2.1"), b"\x10\x00\x10\x00PN\x08\x00DOE^JANE"]):
             store(connection, tmp_path, data, sop_instance="1.2.1", message_id=number + 1)
         connection.release()
-        eventually(lambda: bool(scp.closed))
+        eventually(lambda: scp.left > 0)
     assert lines
     assert "DOE" not in str(lines)
 
