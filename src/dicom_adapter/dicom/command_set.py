@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from dicom_adapter.dicom.errors import RemoteProtocolError
 from dicom_adapter.dicom.pdu import AbortReason, AbortSource
@@ -61,8 +62,7 @@ class Element(IntEnum):
     REQUESTED_SOP_INSTANCE_UID = 0x1001
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandSet:
+class CommandSet(NamedTuple):
     """One command. Fields have the element keywords; None: element absent. `others`: the rest, raw, by number."""
 
     command_field: int
@@ -76,7 +76,7 @@ class CommandSet:
     priority: int | None = None
     status: int | None = None
     error_comment: str | None = None  # LO, at most 64 characters
-    others: Mapping[int, bytes] = field(default_factory=dict)
+    others: Mapping[int, bytes] = MappingProxyType({})
 
     @property
     def is_response(self) -> bool:

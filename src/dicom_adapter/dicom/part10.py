@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 PREAMBLE: Final = bytes(128) + b"DICM"
@@ -68,11 +69,34 @@ def file_meta(
     receiving_ae_title: str,
 ) -> bytes:
     """The head of a Part 10 file up to its data set (PS3.10 Table 7.1-1). Empty texts leave their element out."""
-    body = b"".join(
+    before, after = _around_sop_instance(
+        sop_class_uid,
+        transfer_syntax_uid,
+        implementation_class_uid,
+        implementation_version_name,
+        source_ae_title,
+        sending_ae_title,
+        receiving_ae_title,
+    )
+    sop_instance = _element(0x0003, b"UI", sop_instance_uid, b"\0")
+    length = len(before) + len(sop_instance) + len(after)
+    return b"".join((PREAMBLE, _GROUP_LENGTH.pack(0x0002, 0, b"UL", 4, length), before, sop_instance, after))
+
+
+@lru_cache(maxsize=64)
+def _around_sop_instance(
+    sop_class_uid: str,
+    transfer_syntax_uid: str,
+    implementation_class_uid: str,
+    implementation_version_name: str,
+    source_ae_title: str,
+    sending_ae_title: str,
+    receiving_ae_title: str,
+) -> tuple[bytes, bytes]:
+    """The elements before and after (0002,0003): the same for every instance of a series."""
+    before = _VERSION + _element(0x0002, b"UI", sop_class_uid, b"\0")
+    after = b"".join(
         (
-            _VERSION,
-            _element(0x0002, b"UI", sop_class_uid, b"\0"),
-            _element(0x0003, b"UI", sop_instance_uid, b"\0"),
             _element(0x0010, b"UI", transfer_syntax_uid, b"\0"),
             _element(0x0012, b"UI", implementation_class_uid, b"\0"),
             _element(0x0013, b"SH", implementation_version_name[:16], b" "),
@@ -81,7 +105,7 @@ def file_meta(
             _element(0x0018, b"AE", receiving_ae_title[:16], b" "),
         )
     )
-    return PREAMBLE + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, len(body)) + body
+    return before, after
 
 
 def _element(number: int, vr: bytes, text: str, pad: bytes) -> bytes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,7 +130,7 @@ class Connection:
         self._progress_at = time.monotonic()  # since when we wait for the PDU that is due
         self._pdus_received = 0
         self._log = PduTrace(pdu_log) if pdu_log else None
-        self._woken = threading.Event()
+        self._woken = False
         self._closed = False
         try:
             self.peer_host, self.peer_port = peer_address(sock)
@@ -320,7 +319,7 @@ class Connection:
 
     def wake(self) -> None:
         """From any thread: end by A-ABORT. What waits in this connection raises AssociationEnded soon."""
-        self._woken.set()
+        self._woken = True
         self._transport.stop_receiving()
 
     # --- receiving ------------------------------------------------------------------------------------------------
@@ -425,7 +424,7 @@ class Connection:
             try:
                 count = step(done)
             except BlockingIOError:
-                if self._woken.is_set():
+                if self._woken:
                     self._give_up("we stopped while the peer took no data", by_peer=False)
                 if time.monotonic() > deadline:
                     self._give_up(f"the peer took no data for {self._timeouts.write:g} s", by_peer=True)
@@ -455,7 +454,7 @@ class Connection:
     def _check_time(self) -> None:
         """End when ARTIM expired, or the limit for the PDU that is due: its bytes do not extend it, its length does."""
         association = self._association
-        if self._woken.is_set():
+        if self._woken:
             self.abort()
             raise AssociationEnded("we ended the association: stopping", by_peer=False, abort_source=0, abort_reason=0)
         now = time.monotonic()
@@ -503,7 +502,7 @@ class Connection:
         )
 
     def _lost(self, why: str) -> NoReturn:
-        if self._woken.is_set():
+        if self._woken:
             self._check_time()
         waiting = self._association.state is State.STA2
         self._give_up(f"the connection was lost {'before an A-ASSOCIATE-RQ ' if waiting else ''}({why})", by_peer=True)
@@ -531,7 +530,7 @@ class Connection:
                 except ConnectionError:
                     count = 0
             now = time.monotonic()
-            if count == 0 or self._woken.is_set():
+            if count == 0 or self._woken:
                 association.transport_closed()
                 return
             if not association.handle_timer(now) and count:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -26,8 +25,7 @@ _INDEX_BUFFER: Final = 256  # instances whose lines are kept back: after a crash
 _CLOSED: Final = -1  # no descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceFacts:
+class InstanceFacts(NamedTuple):
     """What the receiver knows of an instance when its last byte is written. `received_at`: seconds since the epoch."""
 
     sop_class_uid: str

@@ -254,7 +254,9 @@ def layout_of(data: bytes, syntax: str = EXPLICIT) -> HeadLayout | None:
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
 def test_a_head_of_the_same_layout_is_read_and_not_scanned(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    nested = sequence(uid_element(0x00081155, "1.9.9.9", syntax), syntax) + element(0x00100010, b"DOE^", b"PN", syntax=syntax)
+    nested = sequence(uid_element(0x00081155, "1.9.9.9", syntax), syntax) + element(
+        0x00100010, b"DOE^", b"PN", syntax=syntax
+    )
     other = (UIDS[0], "1.2.3.5", "1.2.4", "1.2.4.7")
     layout = layout_of(head(syntax, nested), syntax)
     monkeypatch.setattr(HeadScanner, "_scan", None)

@@ -163,7 +163,7 @@ def test_c_store_status_and_the_association_lives_on(
         (1, CommandSet(command_field=0x0140, message_id=7, requested_sop_class_uid=CT), 0x0211),  # N-CREATE-RQ
         (1, c_echo_rq(7), 0x0211),  # C-ECHO in a storage context
         (3, c_echo_rq(7), 0x0000),
-        (3, replace(c_echo_rq(7), affected_sop_class_uid=CT), 0x0122),
+        (3, c_echo_rq(7)._replace(affected_sop_class_uid=CT), 0x0122),
         (1, CommandSet(command_field=0x0001, message_id=7, affected_sop_class_uid=CT), 0x0117),
         (
             1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -180,7 +179,7 @@ def test_a_command_with_hostile_text_is_only_text(tmp_path: Path) -> None:
     hostile = "1.2\r\n\x1b[31m../../x"
     with running(tmp_path / "storage") as scp:
         connection = scp.associate()
-        command = replace(c_store_rq(1, CT, "1.2"), affected_sop_instance_uid=hostile, has_data_set=False)
+        command = c_store_rq(1, CT, "1.2")._replace(affected_sop_instance_uid=hostile, has_data_set=False)
         connection.send_command(1, command)
         received = connection.receive_command()
         assert received is not None

@@ -157,9 +157,9 @@ def test_a_peer_that_always_breaks_is_asked_twice_and_no_more(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda command, _: replace(response(command, 0), message_id_being_responded_to=99), "another message"),
-        (lambda command, _: replace(response(command, 0), status=None), "without a status"),
-        (lambda command, _: replace(response(command, 0), command_field=0x8030), "other than C-STORE-RSP"),
+        (lambda command, _: response(command, 0)._replace(message_id_being_responded_to=99), "another message"),
+        (lambda command, _: response(command, 0)._replace(status=None), "without a status"),
+        (lambda command, _: response(command, 0)._replace(command_field=0x8030), "other than C-STORE-RSP"),
         (lambda command, _: None, "released"),
     ],
 )

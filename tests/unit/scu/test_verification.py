@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dicom_adapter.dicom.dimse import response
@@ -42,9 +40,9 @@ def test_refused_context() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda command, _: replace(response(command, 0), message_id_being_responded_to=9),
-        lambda command, _: replace(response(command, 0), status=None),
-        lambda command, _: replace(response(command, 0), command_field=0x8001),
+        lambda command, _: response(command, 0)._replace(message_id_being_responded_to=9),
+        lambda command, _: response(command, 0)._replace(status=None),
+        lambda command, _: response(command, 0)._replace(command_field=0x8001),
         lambda command, _: None,
     ],
 )
