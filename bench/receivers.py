@@ -52,15 +52,27 @@ class Running:
     log: Path = field(repr=False)
 
     def status(self, key: str) -> int:
-        """A line of /proc/PID/status, in KiB."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1])
-        raise BenchError(f"the kernel tells no {key}")
+        """A line of /proc/PID/status, in KiB, added up over the process and all that it started."""
+        return sum(_status(pid, key) for pid in _with_descendants(self.process.pid))
 
     def reset_peak(self) -> None:
         """Make VmHWM the memory of this moment."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        for pid in _with_descendants(self.process.pid):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _status(pid: int, key: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise BenchError(f"the kernel tells no {key}")
+
+
+def _with_descendants(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():  # a child belongs to the thread that started it
+        for child in (task / "children").read_text().split():
+            yield from _with_descendants(int(child))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ CONFIG_RANGES = [
     ("dicom.scp.keep-alive.idle", ["1", "32767"], ["0", "32768", "1.5"]),
     ("dicom.scp.shutdown-grace", ["0", "30", "3600"], ["-1", "3601"]),
     ("dicom.scp.max-pending-connections", ["1", "10000"], ["0", "10001"]),
+    ("dicom.scp.worker-processes", ["0", "1", "64"], ["-1", "65", "auto"]),
     (
         "dicom.scu.ae-title",
         ["A", AE, "NO", "OFF", "1234", "1e5", "' TRIMMED '"],
