@@ -19,12 +19,20 @@ from dicom_adapter.config import fields
 from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
 
 GROUP = "dicom.clara.nvidia.com"
-API_VERSION = f"{GROUP}/v1beta2"
+VERSION = "v1beta2"
+API_VERSION = f"{GROUP}/{VERSION}"
 NAMESPACE = "default"
 
-_AETitle = Annotated[str, AfterValidator(fields.ae_title)]
-_Host = Annotated[str, AfterValidator(fields.host)]
-_Uid = Annotated[str, AfterValidator(fields.uid)]
+# What a pattern says of a rule, the API server of a cluster checks too (`config.crd`); the rest is ours to refuse.
+_AETitle = Annotated[
+    str,
+    AfterValidator(fields.ae_title),
+    Field(json_schema_extra={"maxLength": 16, "pattern": r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$"}),
+]
+_Host = Annotated[
+    str, AfterValidator(fields.host), Field(json_schema_extra={"maxLength": 253, "pattern": "^[A-Za-z0-9_.:-]+$"})
+]
+_Uid = Annotated[str, AfterValidator(fields.uid), Field(json_schema_extra={"maxLength": 64, "pattern": "^[0-9.]+$"})]
 _Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 _Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._ -]*[A-Za-z0-9])?$")]
 _Text = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]+$")]
