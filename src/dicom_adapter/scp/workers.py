@@ -35,11 +35,13 @@ EXIT_PATIENCE: Final = 5.0  # seconds for a worker that has stopped to be gone
 class WorkerPool:
     """A `Host` of processes. Methods may be called from any thread.
 
+    `settings`: of each worker; its limit of pending connections is divided among them, as connections are.
     `most`: how many workers. `spool`: the adapter's own; workers write into it, and it learns here who does.
     """
 
     def __init__(self, settings: WorkerSettings, most: int, places: Places, spool: Spool) -> None:
-        self._settings = settings
+        pending = -(-settings.connection.max_pending // most)
+        self._settings = replace(settings, connection=replace(settings.connection, max_pending=pending))
         self._most = most
         self._places = places
         self._spool = spool
@@ -65,7 +67,12 @@ class WorkerPool:
         """See `Host`."""
         with sock:
             try:
-                self._least_busy().hand_over(sock)
+                worker = self._least_busy()
+                try:
+                    worker.hand_over(sock)
+                except OSError:
+                    self._one_less(worker)
+                    raise
             except OSError as error:
                 log.error("a connection could not be served", why=error.strerror or str(error))
 
@@ -98,13 +105,21 @@ class WorkerPool:
         """The worker for the next connection, counted as its own already."""
         with self._changed:
             worker = min(self._workers, key=lambda one: one.connections, default=None)
-            if worker is None or (worker.connections and len(self._workers) < self._most):
-                # It takes a moment to be ready, but what is handed over waits for it.
-                new = self._new_worker()
-                self._workers.append(new)
-                worker = worker or new
+            if worker is None:
+                worker = self._new_worker()  # it takes a moment to be ready, but what is handed over waits for it
+                self._workers.append(worker)
+            elif worker.connections and len(self._workers) < self._most:
+                try:
+                    self._workers.append(self._new_worker())  # for the next one
+                except OSError as error:
+                    log.warning("no further SCP worker process", why=error.strerror)
             worker.connections += 1
             return worker
+
+    def _one_less(self, worker: _Worker) -> None:
+        with self._changed:
+            worker.connections -= 1
+            self._changed.notify_all()
 
     def _new_worker(self) -> _Worker:
         return _Worker(self, self._settings, self._snapshot, self._spool.lock_descriptor)
@@ -131,9 +146,7 @@ class WorkerPool:
             case messages.Counted(name, amount):
                 self._places.count(name, amount)
             case messages.ConnectionEnded():
-                with self._changed:
-                    worker.connections -= 1
-                    self._changed.notify_all()
+                self._one_less(worker)
             case messages.Progress(associations, fault):
                 for association in associations:
                     self._places.update(association)
