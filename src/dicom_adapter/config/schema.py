@@ -165,8 +165,8 @@ class Scp(Section):
     )
     worker_processes: Annotated[int, Between(0, 64), Allowed("0 to 64")] = ours(
         0,
-        "Processes that may serve associations at once. 0: twice the cores, and no more than max-associations. One is"
-        " started, others as they are needed.",
+        "Processes that may serve associations at once. 0: one for each core, and no more than max-associations. Two"
+        " are started, others as they are needed.",
     )
 
     @model_validator(mode="before")

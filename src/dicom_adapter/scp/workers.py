@@ -1,7 +1,8 @@
 """The worker processes that serve associations: as many as the associations that are open need, up to a limit.
 
 Why here: what one worker does is in `worker`; who gets which connection, and what is left when one dies, is here. The
-first association of an idle adapter always goes to the first worker; another is started when all have something to do.
+first association of an idle adapter always goes to the first worker. Two are ready from the start, so that a second
+scanner waits for none; another is started when all have something to do.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dicom_adapter.spool import Spool
 log = structlog.get_logger("scp")
 
 PROGRESS_PATIENCE: Final = 1.0  # seconds; beyond it the numbers of the last time are shown
+READY: Final = 2  # workers that are started with the adapter, if it may have as many
 EXIT_PATIENCE: Final = 5.0  # seconds for a worker that has stopped to be gone
 
 
@@ -51,10 +53,11 @@ class WorkerPool:
         self._stopping = False
 
     def start(self, snapshot: ConfigSnapshot) -> None:
-        """Have one worker ready. Raises OSError when the system allows no process."""
+        """Have workers ready. Raises OSError when the system allows no process."""
         with self._changed:
             self._snapshot = _for_scp(snapshot)
-            self._workers.append(self._new_worker())
+            for _ in range(min(READY, self._most)):
+                self._workers.append(self._new_worker())
 
     def publish(self, snapshot: ConfigSnapshot) -> None:
         """The configuration in force from now on."""
@@ -260,5 +263,5 @@ def _for_scp(snapshot: ConfigSnapshot) -> ConfigSnapshot:
 
 
 def workers_for(max_associations: int) -> int:
-    """How many workers serve best: threads that take turns on a core cost each other; idle processes cost memory."""
-    return max(1, min(max_associations, 2 * (os.cpu_count() or 1)))
+    """How many workers serve best: one for each core. Taking turns costs time, processes cost memory."""
+    return max(1, min(max_associations, os.cpu_count() or 1))

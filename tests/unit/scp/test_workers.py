@@ -112,7 +112,7 @@ def test_an_association_is_told_of_while_it_is_open_and_left_to_the_scanner_when
 def test_places_are_counted_over_all_workers(tmp_path: Path) -> None:
     with running(tmp_path, most=2) as house:
         three = [house.associate() for _ in range(3)]
-        assert len(house.pids()) == 2
+        assert [worker.connections for worker in house.pool._workers] == [2, 1]
         with pytest.raises(AssociationRejected, match="local-limit-exceeded"):
             house.associate()
         three[0].release()
@@ -120,14 +120,24 @@ def test_places_are_counted_over_all_workers(tmp_path: Path) -> None:
         assert house.listener.counters()["associations_rejected_2_3_2"] == 1
 
 
-def test_one_association_at_a_time_needs_one_worker(tmp_path: Path) -> None:
+def test_one_association_at_a_time_needs_no_further_worker(tmp_path: Path) -> None:
     with running(tmp_path, most=4) as house:
         for _ in range(3):
             connection = house.associate()
             connection.release()
             connection.close()
             eventually(lambda: house.pool._workers[0].connections == 0)
-        assert len(house.pids()) == 1
+        assert len(house.pids()) == 2
+
+
+def test_a_further_worker_is_started_when_all_have_something_to_do(tmp_path: Path) -> None:
+    with running(tmp_path, most=3) as house:
+        two = [house.associate(), house.associate()]
+        assert len(house.pids()) == 2
+        three = [*two, house.associate()]
+        assert len(house.pids()) == 3
+        for connection in three:
+            connection.release()
 
 
 def test_a_configuration_is_in_force_in_every_worker(tmp_path: Path) -> None:
@@ -150,9 +160,7 @@ def test_workers_learn_nothing_of_pipelines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("durability", list(Durability))
 def test_a_worker_that_dies_costs_its_own_associations_only(tmp_path: Path, durability: Durability) -> None:
     with running(tmp_path, most=2, durability=durability) as house:
-        first = house.associate()
-        second = house.associate()  # the first worker has something to do: another is started for the next one
-        third = house.associate()
+        first, third, second = (house.associate() for _ in range(3))  # the workers take turns: the third is alone
         house.store(first, "1.2.3.1")
         house.store(second, "1.2.3.2")
         house.store(third, "1.2.3.3")
@@ -206,4 +214,4 @@ def test_the_storage_folder_is_locked_as_long_as_a_worker_lives(
 
 def test_how_many_workers_serve_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert [workers_for(most) for most in (1, 2, 4, 5, 1000)] == [1, 2, 4, 4, 4]
+    assert [workers_for(most) for most in (1, 2, 4, 1000)] == [1, 2, 2, 2]
