@@ -262,7 +262,10 @@ class Adapter:
             engines=self._engines,
             snapshot=self._configuration.snapshot,
         )
-        app = create_app(View(self._database, self._clock, live, self._supervisor.wake), [self._settings.api.host])
+        app = create_app(
+            View(self._database, self._clock, live, self._supervisor.wake, self._configuration.store_of),
+            [self._settings.api.host],
+        )
         workers = asyncio.create_task(self._supervisor.run(stopping))
         try:
             run_file.write(self._layout.root, f"http://{_in_url(api.host)}:{api.port}")  # where the commands find us

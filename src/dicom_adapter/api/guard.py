@@ -19,7 +19,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024  # bytes: the largest resource is a few kilobytes
 LOCAL_NAMES = frozenset({"localhost"})
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})  # a page elsewhere cannot send DELETE without asking first
 
 
 class Guard:
@@ -41,7 +41,7 @@ class Guard:
         host = _host_of(headers.get(b"host", ""))
         if host not in self._hosts and not _is_address(host):
             return 403, f"The Host header names {host!r}, which is not a name of this adapter (`api.host`)."
-        if scope["method"] not in SAFE_METHODS:
+        if scope["method"] in METHODS_WITH_BODY:
             kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
             if kind != "application/json":
                 return 415, f"Content-Type is {kind or 'missing'!r}; only application/json is taken."

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from dicom_adapter.api.schemas import Association, Scp, Storage, Worker
 from dicom_adapter.clock import Clock
+from dicom_adapter.config.resources import Kind
+from dicom_adapter.config.store import ConfigStore
 from dicom_adapter.core.snapshot import ClaraAeTitle
 from dicom_adapter.store.database import Database
 
@@ -48,9 +50,10 @@ class Live(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`wake` tells the workers that something changed."""
+    """`wake` tells the workers that something changed. `resources`: the store that serves a kind."""
 
     database: Database
     clock: Clock
     live: Live
     wake: Callable[[], None]
+    resources: Callable[[Kind], ConfigStore]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
+from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.schema import Settings
-from dicom_adapter.config.snapshot_builder import build_snapshot, read_resources
+from dicom_adapter.config.snapshot_builder import build_snapshot, read_resources, reads_from_store
 from dicom_adapter.config.store import ConfigStore
 from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.manager.trigger import Trigger
@@ -36,6 +37,10 @@ class Configuration:
     def snapshot(self) -> ConfigSnapshot:
         """The configuration in force. From any thread: an attribute is read whole."""
         return self._snapshot
+
+    def store_of(self, kind: Kind) -> ConfigStore:
+        """Where the resources of a kind that are in force come from."""
+        return self._store if reads_from_store(self._settings, kind) else self._lists
 
     async def step(self) -> float | None:
         seen = await self._store.version()

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from dicom_adapter.api import schemas
 from dicom_adapter.api.app import create_app
 from dicom_adapter.api.view import View
+from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.model import (
     Batch,
@@ -108,7 +109,9 @@ class House:
         def wake() -> None:
             self.woken += 1
 
-        return View(self.database, FakeClock(), self.live, wake)
+        return View(
+            self.database, FakeClock(), self.live, wake, lambda _kind: DatabaseConfigStore(self.database.engine)
+        )
 
     async def get(self, path: str, status: int = 200, **options: Any) -> Any:
         answer = await self.client.get(path, **options)

@@ -1,0 +1,42 @@
+"""The JSON object of a body, read with care: whatever a client sends, the answer is never an error of ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+
+
+class BadBodyError(ValueError):
+    """The body is no JSON object that can be taken; the text says why."""
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The object in the body. Raises BadBodyError: no JSON, nested too deeply, a key twice, no object, broken text."""
+    try:
+        value = json.loads(await request.body(), object_pairs_hook=_unique, parse_constant=_no_number)
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates: can be neither stored nor answered
+    except RecursionError:
+        raise BadBodyError("the body is nested too deeply") from None
+    except UnicodeError:
+        raise BadBodyError("the body is not Unicode text in UTF-8") from None
+    except BadBodyError:
+        raise
+    except ValueError as error:
+        raise BadBodyError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadBodyError('the body must be one JSON object: {"aeTitle": ...}')
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two readers of one text must not see two different resources."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise BadBodyError("a key stands twice in one object of the body")
+    return result
+
+
+def _no_number(text: str) -> None:
+    raise BadBodyError(f"{text} is not JSON")
