@@ -84,13 +84,17 @@ def _add(routes: APIRouter, view: View, kind: Kind, path: str) -> None:
         """Make one from the fields of its spec."""
         with _told_as_status(kind):
             body = await json_object(request)
-            return JSONResponse(as_json(await view.resources(kind).create(kind, body)))
+            made = await view.resources(kind).create(kind, body)
+            view.wake()
+            return JSONResponse(as_json(made))
 
     @routes.delete(path + "/{name}", name=f"delete {kind}", responses={404: {"model": Failure}})
     async def delete(name: str) -> Success:
         """Remove one by its metadata.name. A body is not looked at."""
         with _told_as_status(kind, name):
-            return deleted(await view.resources(kind).delete(kind, name))
+            gone = await view.resources(kind).delete(kind, name)
+            view.wake()
+            return deleted(gone)
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 
 class BadBodyError(ValueError):
@@ -15,12 +17,16 @@ class BadBodyError(ValueError):
 async def json_object(request: Request) -> dict[str, Any]:
     """The object in the body. Raises BadBodyError: no JSON, nested too deeply, a key twice, no object, broken text."""
     try:
-        value = json.loads(await request.body(), object_pairs_hook=_unique, parse_constant=_no_number)
+        value = json.loads(
+            await request.body(), object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite
+        )
         json.dumps(value, ensure_ascii=False).encode()  # lone surrogates: can be neither stored nor answered
     except RecursionError:
         raise BadBodyError("the body is nested too deeply") from None
     except UnicodeError:
         raise BadBodyError("the body is not Unicode text in UTF-8") from None
+    except ClientDisconnect:  # the guard ends a body of unknown length so
+        raise BadBodyError("the body is too large, or was cut off") from None
     except BadBodyError:
         raise
     except ValueError as error:
@@ -36,6 +42,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise BadBodyError("a key stands twice in one object of the body")
     return result
+
+
+def _finite(text: str) -> float:
+    """1e999 would become infinity, which JSON cannot say."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadBodyError(f"{text[:20]} is too large a number")
+    return number
 
 
 def _no_number(text: str) -> None:

@@ -1,8 +1,6 @@
 """Kubernetes' `Status` object, which answers a DELETE and every error of the configuration resources (contract 3.3).
 
-A failure is problem+json as well (contract 3.4): `title` and `detail` stand beside Kubernetes' fields. Both name a
-field `status`; it is Kubernetes' word here, and RFC 9457 (3.1) lets a reader of problem+json ignore a status that is no
-number. The number is `code`.
+A failure also has the `title` and `detail` that the original's problem documents had (contract 3.4), in the same words.
 """
 
 from __future__ import annotations

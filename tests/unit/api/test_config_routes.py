@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ async def test_what_exists_is_not_made_again(api: Api, path: str) -> None:
         ("[" * 100_000, "BadRequest", "nested too deeply"),
         ('{"name": "a", "name": "b"}', "BadRequest", "a key stands twice"),
         ('{"timeout": NaN}', "BadRequest", "NaN is not JSON"),
+        ('{"processorSettings": {"a": 1e999}}', "BadRequest", "1e999 is too large a number"),
         ('{"name": "\\ud800"}', "BadRequest", "not Unicode"),
         ('{"name": "a", "aeTitle": "SEVENTEEN CHARS17", "pipelineId": "p"}', "Invalid", "aeTitle"),
         ('{"name": "../a", "aeTitle": "A", "pipelineId": "p"}', "Invalid", "name"),
@@ -151,6 +153,15 @@ async def test_what_cannot_be_taken_says_why(api: Api, body: str, reason: str, w
     answer = await api.call("POST", "/api/config/claraaetitle", body, 400)
     assert_failure(answer, 400, reason, words)
     assert (await api.call("GET", "/api/config/claraaetitle"))["items"] == []
+
+
+async def test_a_body_of_unknown_length_is_bounded(api: Api) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(3 * 1024):
+            yield b" " * 1024
+
+    answer = await api.client.post("/api/config/claraaetitle", content=endless(), headers=JSON)
+    assert_failure(answer.json(), 400, "BadRequest", "too large")
 
 
 @pytest.mark.parametrize("path", PATHS)
