@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from pynetdicom.presentation import build_context
 
 from dicom_adapter.cli.outcome import ExitCode
 from tests.adapter_process import AdapterProcess, configuration, eventually, free_port, merged
+from tests.interop import programs
 
 COPY = """
 import json, pathlib, sys, pydicom
@@ -270,11 +270,16 @@ def test_finished_work_leaves_the_disk(tmp_path: Path, pacs: Pacs, pacs_port: in
     try:
         send(adapter.port, ct_series(2))
         adapter.wait_for("exports", "succeeded")
-        eventually(lambda: not list(adapter.storage.rglob("*.dcm")))
+        eventually(lambda: not _dicom_files(adapter.storage))
         assert len(adapter.items("jobs")) == 1  # the facts stay
         assert not list((adapter.storage / "jobs").iterdir())
     finally:
         adapter.close()
+
+
+def _dicom_files(folder: Path) -> list[str]:
+    """Unlike Path.rglob, os.walk passes by a folder that is removed while it looks."""
+    return [name for _, _, names in os.walk(folder) for name in names if name.endswith(".dcm")]
 
 
 def test_sigterm_drains(tmp_path: Path, pacs_port: int) -> None:
@@ -365,13 +370,7 @@ def test_a_running_job_survives_the_adapter(tmp_path: Path, pacs: Pacs, pacs_por
 def test_dcmtk_sees_why_it_is_rejected(tmp_path: Path, pacs_port: int) -> None:
     adapter = house(tmp_path, pacs_port, process(COPY)).start()
     try:
-        told = subprocess.run(
-            ["echoscu", "-v", "-aec", "NOBODY", "127.0.0.1", str(adapter.port)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        told = programs.run("echoscu", "-v", "-aec", "NOBODY", "127.0.0.1", str(adapter.port))
         assert "Called AE Title Not Recognized" in told.stdout + told.stderr
     finally:
         adapter.close()
