@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 
 from dicom_adapter.config import Settings
 from dicom_adapter.config.resources import (
     ClaraAeTitle,
+    Destination,
     InvalidResourceError,
     Kind,
     as_json,
 )
-from dicom_adapter.config.store import AlreadyExistsError, ConfigStore, NotFoundError, ReadOnlyError
+from dicom_adapter.config.store import AlreadyExistsError, ConfigStore, ConflictError, NotFoundError, ReadOnlyError
 from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.config_stores.file import FileConfigStore
+from dicom_adapter.store.database import Database
 
 SETTINGS = Settings.model_validate(
     {
@@ -48,9 +50,9 @@ BODIES: dict[Kind, list[dict[str, object]]] = {
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = create_engine(f"sqlite:///{tmp_path / 'config.db'}")
-    yield engine
-    engine.dispose()
+    database = Database(tmp_path / "config.db")
+    yield database.engine
+    database.close()
 
 
 @pytest.fixture
@@ -119,6 +121,13 @@ def test_a_list_belongs_to_the_caller(store: ConfigStore) -> None:
     assert len(asyncio.run(store.list(Kind.SOURCE))) == 1
 
 
+def test_one_is_found_by_its_name_in_any_case(store: ConfigStore) -> None:
+    (listed,) = asyncio.run(store.list(Kind.DESTINATION))
+    assert asyncio.run(store.get(Kind.DESTINATION, "PACS")) == listed
+    with pytest.raises(NotFoundError):
+        asyncio.run(store.get(Kind.DESTINATION, "elsewhere"))
+
+
 # --- the read-only one
 
 
@@ -128,6 +137,8 @@ def test_the_lists_of_the_file_cannot_be_changed() -> None:
         asyncio.run(store.create(Kind.SOURCE, BODIES[Kind.SOURCE][0]))
     with pytest.raises(ReadOnlyError, match=r"dicom\.scu\.destinations"):
         asyncio.run(store.delete(Kind.DESTINATION, "pacs"))
+    with pytest.raises(ReadOnlyError, match=r"dicom\.scp\.sources"):
+        asyncio.run(store.replace(Kind.SOURCE, "orthanc", BODIES[Kind.SOURCE][0]))
 
 
 # --- those that can be changed
@@ -187,6 +198,55 @@ def test_the_same_name_at_once_is_made_once(database: DatabaseConfigStore) -> No
     outcomes = asyncio.run(race())
     assert sum(isinstance(outcome, AlreadyExistsError) for outcome in outcomes) == 7
     assert len(asyncio.run(database.list(Kind.SOURCE))) == 1
+
+
+def test_replace_keeps_the_name_and_counts_the_generation(database: DatabaseConfigStore) -> None:
+    made = asyncio.run(database.create(Kind.DESTINATION, BODIES[Kind.DESTINATION][0]))
+    body = {**BODIES[Kind.DESTINATION][0], "port": 11112}
+    changed = asyncio.run(database.replace(Kind.DESTINATION, "PACS", body))
+    assert isinstance(changed, Destination)
+    assert changed.spec.port == 11112
+    assert changed.metadata.generation == 2
+    assert changed.metadata.uid == made.metadata.uid
+    assert changed.metadata.resource_version != made.metadata.resource_version
+    assert asyncio.run(database.list(Kind.DESTINATION)) == [changed]
+
+
+def test_replace_of_what_somebody_else_changed_is_a_conflict(database: DatabaseConfigStore) -> None:
+    made = asyncio.run(database.create(Kind.SOURCE, BODIES[Kind.SOURCE][0]))
+    seen = made.metadata.resource_version
+    body = {**BODIES[Kind.SOURCE][0], "hostIp": "1.2.3.5"}
+    changed = asyncio.run(database.replace(Kind.SOURCE, "orthanc", body, resource_version=seen))
+    with pytest.raises(ConflictError):
+        asyncio.run(database.replace(Kind.SOURCE, "orthanc", BODIES[Kind.SOURCE][0], resource_version=seen))
+    assert asyncio.run(database.get(Kind.SOURCE, "orthanc")) == changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "error"),
+    [
+        (Kind.SOURCE, "orthanc", {"aeTitle": "OTHER"}, InvalidResourceError),
+        (Kind.DESTINATION, "pacs", {"name": "other"}, InvalidResourceError),
+        (Kind.DESTINATION, "pacs", {"port": 0}, InvalidResourceError),
+        (Kind.DESTINATION, "nowhere", {}, NotFoundError),
+        (Kind.CLARA_AE_TITLE, "braintumor", {"aeTitle": "BRAINTUMOR"}, AlreadyExistsError),
+    ],
+)
+def test_a_replacement_that_is_refused_changes_nothing(
+    database: DatabaseConfigStore, kind: Kind, name: str, change: dict[str, object], error: type[Exception]
+) -> None:
+    for body in BODIES[kind]:
+        asyncio.run(database.create(kind, body))
+    before = asyncio.run(database.list(kind)), asyncio.run(database.version())
+    with pytest.raises(error):
+        asyncio.run(database.replace(kind, name, {**BODIES[kind][0], **change}))
+    assert (asyncio.run(database.list(kind)), asyncio.run(database.version())) == before
+
+
+def test_destinations_whose_names_differ_in_case_only_are_one(database: DatabaseConfigStore) -> None:
+    asyncio.run(database.create(Kind.DESTINATION, {**BODIES[Kind.DESTINATION][0], "name": "a b"}))
+    with pytest.raises(AlreadyExistsError):
+        asyncio.run(database.create(Kind.DESTINATION, {**BODIES[Kind.DESTINATION][0], "name": "A B"}))
 
 
 def test_resources_outlive_the_process(engine: Engine, database: DatabaseConfigStore) -> None:

@@ -210,6 +210,23 @@ def resource_name(name: str) -> str:
     return _NOT_IN_A_NAME.sub("-", name.lower()).strip("-.") or "unnamed"
 
 
+def check_replacement(old: Resource, spec: Spec) -> None:
+    """A resource whose name was made of a field of its spec keeps both. Raises InvalidResourceError."""
+    name = old.metadata.name
+    if resource_name(old.spec.name) == name != resource_name(spec.name):
+        field = "aeTitle" if isinstance(spec, SourceSpec) else "name"
+        raise InvalidResourceError(f"{field}: {name} is named after it; to rename, delete it and create another")
+
+
+def same_identity(one: Spec, other: Spec) -> bool:
+    """Whether only one of the two can be: AE Titles that we answer to are exact, names of destinations lack case."""
+    if isinstance(one, ClaraAeTitleSpec) and isinstance(other, ClaraAeTitleSpec):
+        return one.ae_title == other.ae_title
+    if isinstance(one, DestinationSpec) and isinstance(other, DestinationSpec):
+        return one.name.lower() == other.name.lower()
+    return False
+
+
 def as_json(resource: Resource) -> dict[str, Any]:
     """The resource as the Kubernetes API would show it."""
     return resource.model_dump(mode="json", exclude_none=True)

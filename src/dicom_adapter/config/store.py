@@ -20,6 +20,10 @@ class NotFoundError(PermanentError):
     """No resource of that name."""
 
 
+class ConflictError(PermanentError):
+    """The resource is no longer what the caller saw: somebody else changed it. Read it again."""
+
+
 class ReadOnlyError(PermanentError):
     """The store cannot be changed from here: its resources are lists in the configuration file."""
 
@@ -31,10 +35,25 @@ class ConfigStore(Protocol):
         """Every resource of a kind, in the order in which they were made."""
         ...
 
+    async def get(self, kind: Kind, name: str) -> Resource:
+        """The one of this metadata.name. Raises NotFoundError."""
+        ...
+
     async def create(self, kind: Kind, body: Mapping[str, object]) -> Resource:
         """Make one from the fields of its spec (camelCase). When it returns, the resource is durable.
 
         Raises InvalidResourceError, AlreadyExistsError, ReadOnlyError.
+        """
+        ...
+
+    async def replace(
+        self, kind: Kind, name: str, body: Mapping[str, object], *, resource_version: str | None = None
+    ) -> Resource:
+        """Put the fields of a spec in place of all the fields of the one of this metadata.name; its name stays.
+
+        `resource_version`: that of the resource which the caller saw; None replaces whatever is there.
+
+        Raises InvalidResourceError, NotFoundError, AlreadyExistsError, ConflictError, ReadOnlyError.
         """
         ...
 

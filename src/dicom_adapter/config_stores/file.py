@@ -17,7 +17,7 @@ from dicom_adapter.config.resources import (
     resource_name,
 )
 from dicom_adapter.config.schema import Settings
-from dicom_adapter.config.store import ReadOnlyError
+from dicom_adapter.config.store import NotFoundError, ReadOnlyError
 
 _KEYS = {
     Kind.CLARA_AE_TITLE: "dicom.scp.ae-titles",
@@ -39,7 +39,18 @@ class FileConfigStore:
     async def list(self, kind: Kind) -> builtins.list[Resource]:
         return [*self._resources[kind]]
 
+    async def get(self, kind: Kind, name: str) -> Resource:
+        for resource in self._resources[kind]:
+            if resource.metadata.name == name.lower():
+                return resource
+        raise NotFoundError(f"no {kind} has this name")
+
     async def create(self, kind: Kind, body: Mapping[str, object]) -> Resource:
+        raise _read_only(kind)
+
+    async def replace(
+        self, kind: Kind, name: str, body: Mapping[str, object], *, resource_version: str | None = None
+    ) -> Resource:
         raise _read_only(kind)
 
     async def delete(self, kind: Kind, name: str) -> Resource:
