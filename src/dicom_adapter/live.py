@@ -131,6 +131,9 @@ class Live:
     def ae_title(self, called: str) -> ClaraAeTitle | None:
         return self.snapshot().ae_titles.get(called)
 
+    def destinations(self) -> Sequence[str]:
+        return [one.name for one in self.snapshot().destinations.values()]
+
     def tries_of(self, pipeline_id: str) -> int:
         pipeline = self.snapshot().pipelines.get(pipeline_id)
         return 1 + (pipeline.retries if pipeline else 0)

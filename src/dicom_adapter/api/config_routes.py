@@ -6,23 +6,21 @@ working whether the resources are in our database or in the configuration file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_adapter.api.guard import Asgi, Receive, Scope, Send
 from dicom_adapter.api.json_body import BadBodyError, json_object
-from dicom_adapter.api.kubernetes_status import Failure, StatusError, Success, deleted
+from dicom_adapter.api.kubernetes import LISTS, RESOURCES, Failure, StatusError, Success, deleted, spec_schema
+from dicom_adapter.api.openapi import answer, takes
+from dicom_adapter.api.paths import ANY_CASE
 from dicom_adapter.api.view import View
 from dicom_adapter.config.resources import InvalidResourceError, Kind, as_json, list_as_json
 from dicom_adapter.config.store import AlreadyExistsError, NotFoundError, ReadOnlyError
 from dicom_adapter.core.errors import AdapterError
-
-PREFIX = "/api/config/"
 
 _PATHS = {  # as the specification prints them
     Kind.CLARA_AE_TITLE: "claraaetitle",
@@ -35,10 +33,18 @@ _INVALID = {
     Kind.SOURCE: "Invalid source AE Title specs provided or name already exists",
     Kind.DESTINATION: "Invalid destination specs provided or name already exists",
 }
-_FAILURES: Mapping[int | str, dict[str, Any]] = {
-    400: {"model": Failure, "description": "Exists already, or is invalid."},
-    503: {"model": Failure, "description": "The store is away, or is the configuration file."},
+_EXAMPLES = {  # 12.1.6.4.3, 12.1.6.5.3, 12.1.6.6.3
+    Kind.CLARA_AE_TITLE: {
+        "name": "clara-brain-tumor",
+        "pipelineId": "7b9cda79ed834fdc87cd4169216c4011",
+        "aeTitle": "BrainTumorModel",
+        "timeout": 0,
+    },
+    Kind.SOURCE: {"hostIp": "1.2.3.4", "aeTitle": "Orthanc"},
+    Kind.DESTINATION: {"name": "pacs", "hostIp": "10.20.30.40", "aeTitle": "ARCHIVEX", "port": 104},
 }
+_NOT_NOW = answer(503, Failure, "The store is away, or is the configuration file.")
+_NOT_MADE = answer(400, Failure, "Exists already, or is invalid.")
 
 
 def install(app: FastAPI) -> None:
@@ -51,27 +57,14 @@ def install(app: FastAPI) -> None:
 
 def router(view: View) -> APIRouter:
     """The routes of every kind."""
-    routes = APIRouter(tags=["configuration"], responses={503: _FAILURES[503]})
+    routes = APIRouter(tags=["configuration"], responses=_NOT_NOW)
     for kind in Kind:
-        _add(routes, view, kind, PREFIX + _PATHS[kind])
+        _add(routes, view, kind, ANY_CASE + _PATHS[kind])
     return routes
 
 
-class AnyCase:
-    """Serves `/API/Config/ClaraAeTitle` as `/api/config/claraaetitle`; the name behind it stays as it came."""
-
-    def __init__(self, app: Asgi) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].lower().startswith(PREFIX):
-            _, api, config, kind, *name = scope["path"].split("/", 4)
-            scope = {**scope, "path": "/".join(["", api.lower(), config.lower(), kind.lower(), *name])}
-        await self._app(scope, receive, send)
-
-
 def _add(routes: APIRouter, view: View, kind: Kind, path: str) -> None:
-    @routes.get(path, name=f"list {kind}", responses={200: {"description": f"A {kind}List"}})
+    @routes.get(path, name=f"list {kind}", responses=answer(200, LISTS[kind]))
     async def list_() -> JSONResponse:
         """Every resource of the kind, in the form of a Kubernetes list."""
         with _told_as_status(kind):
@@ -79,7 +72,12 @@ def _add(routes: APIRouter, view: View, kind: Kind, path: str) -> None:
             version = await store.version()
             return JSONResponse(list_as_json(kind, await store.list(kind), version))
 
-    @routes.post(path, name=f"create {kind}", responses={200: {"description": f"The {kind}"}, 400: _FAILURES[400]})
+    @routes.post(
+        path,
+        name=f"create {kind}",
+        responses={**answer(200, RESOURCES[kind]), **_NOT_MADE},
+        openapi_extra=takes(spec_schema(kind), _EXAMPLES[kind]),
+    )
     async def create(request: Request) -> JSONResponse:
         """Make one from the fields of its spec."""
         with _told_as_status(kind):
@@ -88,7 +86,9 @@ def _add(routes: APIRouter, view: View, kind: Kind, path: str) -> None:
             view.wake()
             return JSONResponse(as_json(made))
 
-    @routes.delete(path + "/{name}", name=f"delete {kind}", responses={404: {"model": Failure}})
+    @routes.delete(
+        path + "/{name}", name=f"delete {kind}", responses=answer(404, Failure, "No resource has this name.")
+    )
     async def delete(name: str) -> Success:
         """Remove one by its metadata.name. A body is not looked at."""
         with _told_as_status(kind, name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,12 +11,26 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from dicom_adapter.api.json_body import BadBodyError
 from dicom_adapter.api.schemas import Problem
+from dicom_adapter.config.resources import InvalidResourceError
+from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError, ReadOnlyError
 from dicom_adapter.core.errors import AdapterError
 
 log = structlog.get_logger("api")
 
 PROBLEM_JSON = "application/problem+json"
+
+# What a route lets pass: each with the status and the title of its answer; the detail is the exception's own words.
+_ANSWERS: Mapping[type[Exception], tuple[int, str]] = {
+    BadBodyError: (400, "Invalid request"),
+    InvalidResourceError: (400, "Invalid resource"),
+    ReadOnlyError: (403, "Not to be changed here"),
+    NotFoundError: (404, "No such resource"),
+    AlreadyExistsError: (409, "Exists already"),
+    ConflictError: (409, "Changed meanwhile"),
+    AdapterError: (503, "Not possible now"),
+}
 
 
 class ApiError(Exception):
@@ -25,8 +41,15 @@ class ApiError(Exception):
         self.problem = Problem(title=title, status=status, detail=detail)
 
 
+_LISTS = {"batch": "batches", "destination": "list destinations", "study": "studies"}
+
+
 def not_found(kind: str, text: str) -> ApiError:
-    return ApiError(404, f"No such {kind}", f"There is no {kind} {text!r}. `clara dicom {kind}s` lists what there is.")
+    """`kind`: association, batch, destination, export, job, study."""
+    command = _LISTS.get(kind, f"{kind}s")
+    return ApiError(
+        404, f"No such {kind}", f"There is no {kind} {text!r}. `clara dicom {command}` lists what there is."
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -36,9 +59,8 @@ def install(app: FastAPI) -> None:
     async def api_error(_request: Request, error: ApiError) -> JSONResponse:
         return _answer(error.problem)
 
-    @app.exception_handler(AdapterError)
-    async def not_now(_request: Request, error: AdapterError) -> JSONResponse:
-        return _answer(Problem(title="Not possible now", status=503, detail=str(error)))
+    for raised, (status, title) in _ANSWERS.items():
+        app.add_exception_handler(raised, _told(status, title))
 
     @app.exception_handler(SQLAlchemyError)
     async def no_database(_request: Request, error: SQLAlchemyError) -> JSONResponse:
@@ -46,10 +68,15 @@ def install(app: FastAPI) -> None:
         words = "The database cannot be used at this moment (locked, or its disk is full): try again."
         return _answer(Problem(title="Not possible now", status=503, detail=words))
 
+    @app.exception_handler(Exception)
+    async def bug(_request: Request, _error: Exception) -> JSONResponse:  # the server logs it
+        words = "This is an error in the adapter. Its log says more."
+        return _answer(Problem(title="Internal error", status=500, detail=words))
+
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}. /openapi.json lists every call."
-        return _answer(Problem(title=str(error.detail), status=error.status_code, detail=detail))
+        return _answer(Problem(title=str(error.detail), status=error.status_code, detail=detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -57,5 +84,12 @@ def install(app: FastAPI) -> None:
         return _answer(Problem(title="Invalid request", status=400, detail=found))
 
 
-def _answer(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.model_dump(by_alias=True), problem.status, media_type=PROBLEM_JSON)
+def _told(status: int, title: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def told(_request: Request, error: Exception) -> JSONResponse:
+        return _answer(Problem(title=title, status=status, detail=str(error)))
+
+    return told
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(by_alias=True), problem.status, headers, PROBLEM_JSON)

@@ -1,53 +1,63 @@
 """The door of the REST API: who may knock. Plain ASGI, before any route.
 
 SECURITY: a loopback port can be reached by any web page in a browser on this machine. DNS rebinding shows in `Host`, as
-a name that is not ours (never as an address, which cannot be rebound); a cross-site form cannot send `application/json`
-without asking first, and we answer no such question (no CORS).
+a name that is not ours (never as an address, which cannot be rebound); a page elsewhere shows in `Origin`. A token,
+where one is configured, is asked for everything but /health.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+import secrets
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+from dicom_adapter.api.asgi import Asgi, Receive, Refusal, Scope, Send, headers_of
 
-MAX_BODY = 1024 * 1024  # bytes: the largest resource is a few kilobytes
 LOCAL_NAMES = frozenset({"localhost"})
-METHODS_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})  # a page elsewhere cannot send DELETE without asking first
+OPEN = "/health/"  # below it no token is asked: a probe has none
+_CHALLENGE = 'Bearer realm="DICOM Adapter"'  # RFC 6750 3
 
 
 class Guard:
-    """Refuses a foreign `Host` (403), a body that is not JSON (415) or too large (413)."""
+    """Refuses a foreign `Host` or `Origin` (403), and a missing or wrong token (401)."""
 
-    def __init__(self, app: Asgi, hosts: Collection[str]) -> None:
+    def __init__(self, app: Asgi, hosts: Collection[str], token: str | None = None) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts) | LOCAL_NAMES
+        self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
-            await self._app(scope, _bounded(receive), send)
+            await self._app(scope, receive, send)
         else:
-            await _answer(send, *refusal)
+            await refusal.send(send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers = headers_of(scope)
         host = _host_of(headers.get(b"host", ""))
         if host not in self._hosts and not _is_address(host):
-            return 403, f"The Host header names {host!r}, which is not a name of this adapter (`api.host`)."
-        if scope["method"] in METHODS_WITH_BODY:
-            kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
-            if kind != "application/json":
-                return 415, f"Content-Type is {kind or 'missing'!r}; only application/json is taken."
-        length = headers.get(b"content-length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY:
-            return 413, f"A body may have {MAX_BODY} bytes."
+            hint = "`api.host` and `api.host-names` say which there are"
+            return Refusal(403, f"The Host header names {host!r}, which is not a name of this adapter: {hint}.")
+        origin = headers.get(b"origin")
+        if origin is not None and _host_of_url(origin) != host:
+            return Refusal(403, f"A page of {origin!r} may not call this adapter.")
+        if self._token is not None and not scope["path"].startswith(OPEN):
+            return self._unauthorized(headers.get(b"authorization"))
+        return None
+
+    def _unauthorized(self, given: str | None) -> Refusal | None:
+        assert self._token is not None
+        scheme, _, token = (given or "").partition(" ")
+        if scheme.lower() != "bearer":
+            detail = (
+                "A bearer token is needed: `Authorization: Bearer ...`, with that of `api.token` or `api.token-file`."
+            )
+            return Refusal(401, detail, ((b"www-authenticate", _CHALLENGE.encode()),))
+        if not secrets.compare_digest(token.strip().encode("latin-1"), self._token):
+            challenge = f'{_CHALLENGE}, error="invalid_token"'
+            return Refusal(401, "This is not the token of this adapter.", ((b"www-authenticate", challenge.encode()),))
         return None
 
 
@@ -58,30 +68,17 @@ def _host_of(header: str) -> str:
     return header.rpartition(":")[0].lower() if ":" in header else header.lower()
 
 
+def _host_of_url(url: str) -> str | None:
+    """The host of an Origin; None for `null` and what is no URL."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
-
-
-def _bounded(receive: Receive) -> Receive:
-    """Ends a body of unknown length (chunked) that grows beyond the bound, as if the client had gone."""
-    received = 0
-
-    async def bounded() -> MutableMapping[str, Any]:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        return message if received <= MAX_BODY else {"type": "http.disconnect"}
-
-    return bounded
-
-
-async def _answer(send: Send, status: int, detail: str) -> None:
-    titles = {403: "Forbidden", 413: "Content Too Large", 415: "Unsupported Media Type"}
-    body = json.dumps({"title": titles[status], "status": status, "detail": detail}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

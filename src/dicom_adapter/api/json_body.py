@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 
 class BadBodyError(ValueError):
@@ -25,8 +24,6 @@ async def json_object(request: Request) -> dict[str, Any]:
         raise BadBodyError("the body is nested too deeply") from None
     except UnicodeError:
         raise BadBodyError("the body is not Unicode text in UTF-8") from None
-    except ClientDisconnect:  # the guard ends a body of unknown length so
-        raise BadBodyError("the body is too large, or was cut off") from None
     except BadBodyError:
         raise
     except ValueError as error:

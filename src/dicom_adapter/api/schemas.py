@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -206,6 +206,25 @@ class Status(Schema):
     workers: tuple[Worker, ...]
 
 
+ServiceState: TypeAlias = Literal["Unknown", "Stopped", "Running", "Cancelled"]  # contract 8.1
+
+
+class Health(Schema):
+    """`services`: Running, Stopped, or Unknown for one whose last try failed."""
+
+    status: Literal["Healthy", "Unhealthy"]
+    reasons: tuple[str, ...]
+    active_dimse_connections: int
+    services: Mapping[str, ServiceState]
+
+
+class Readiness(Schema):
+    """`reasons`: why it cannot take a study, in words."""
+
+    status: Literal["Healthy", "Unhealthy"]
+    reasons: tuple[str, ...]
+
+
 class Done(Schema):
     """An action was taken."""
 
@@ -214,9 +233,30 @@ class Done(Schema):
     action: str
 
 
+class Resend(Schema):
+    """The name of the destination that the files are sent to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination: str = Field(min_length=1, max_length=253)
+
+
+class Resent(Schema):
+    """`exports`: the tasks that send the files."""
+
+    destination: str
+    exports: tuple[str, ...]
+
+
 class Problem(Schema):
-    """RFC 9457."""
+    """RFC 9457. `detail` says what was found, what is allowed and what to do."""
 
     title: str
     status: int
     detail: str
+
+
+class Parameters(BaseModel):
+    """Base of what a list may be asked. A name that is not known is refused: a misspelled filter shows everything."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)

@@ -43,6 +43,10 @@ class Live(Protocol):
         """The Clara AE Title as it is configured now."""
         ...
 
+    def destinations(self) -> Sequence[str]:
+        """The names of the destinations that are configured now."""
+        ...
+
     def tries_of(self, pipeline_id: str) -> int:
         """How often a job of the pipeline is tried in all."""
         ...

@@ -186,14 +186,18 @@ def parse_spec(kind: Kind, body: Mapping[str, object]) -> Spec:
     try:
         spec = _SPECS[kind].model_validate(dict(body))
     except ValidationError as error:
-        wrong = (
-            f"{'.'.join(str(part) for part in item['loc']) or kind}: {item['msg']}"
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        raise InvalidResourceError("; ".join(wrong)) from None
+        raise InvalidResourceError(wrong_fields(kind, error)) from None
     if isinstance(spec, ClaraAeTitleSpec) and not (spec.pipeline_ids or JOB_PROCESSORS.isdisjoint(spec.processors)):
         raise InvalidResourceError("pipelineId: required, as the batches of this AE Title become jobs")
     return spec
+
+
+def wrong_fields(kind: Kind, error: ValidationError) -> str:
+    """Each field that is wrong, with why."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or kind}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    )
 
 
 def build(spec: Spec, metadata: Metadata) -> Resource:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from dicom_adapter.core.model import DeliveryState, ExportFile, ExportState, ExportTask, FileOutcome
 from dicom_adapter.store.tables import export_files, export_tasks, jobs
@@ -22,11 +23,7 @@ def add(connection: Connection, task: ExportTask, files: Sequence[ExportFile]) -
             created_at=task.created_at,
         )
     )
-    if files:
-        connection.execute(
-            insert(export_files),
-            [{name: getattr(file, name) for name in ExportFile.__dataclass_fields__} for file in files],
-        )
+    _add_files(connection, files)
 
 
 def get(connection: Connection, task_id: str) -> ExportTask | None:
@@ -120,11 +117,7 @@ def retry(connection: Connection, task_id: str) -> bool:
     unsent = any(file.state in (DeliveryState.FAILED, DeliveryState.PENDING) for file in files_of(connection, task_id))
     if not unsent and task.state is not ExportState.FAILED:
         return False
-    connection.execute(
-        update(export_tasks)
-        .where(export_tasks.c.id == task_id)
-        .values(state=ExportState.PENDING, failures=0, next_attempt_at=None, ended_at=None)
-    )
+    _begin_again(connection, task_id)
     return True
 
 
@@ -136,6 +129,62 @@ def cancel(connection: Connection, task_id: str, now: float) -> bool:
         .values(state=ExportState.CANCELED, ended_at=now, next_attempt_at=None, reason="canceled by a person")
     )
     return changed.rowcount == 1
+
+
+def of_study(connection: Connection, study: str) -> list[ExportTask]:
+    """Of each job with results in a study one task, which stands for all of that job: they hold the same files."""
+    first = (
+        select(func.min(export_tasks.c.id))
+        .join(export_files, export_files.c.task_id == export_tasks.c.id)
+        .where(export_files.c.study_instance_uid == study)
+        .group_by(export_tasks.c.job_id)
+    )
+    rows = connection.execute(select(export_tasks).where(export_tasks.c.id.in_(first)).order_by(export_tasks.c.id))
+    return [_task(row) for row in rows]
+
+
+def resend(
+    connection: Connection, task: ExportTask, destination: str, new_id: str, now: float, *, study: str | None = None
+) -> str | None:
+    """Send every file of a task, or those in a study, to a destination, whatever became of them before.
+
+    Answers with the id of the task that does it: `new_id`, or that of the one which the job has for the destination.
+    None: that one is under way, there are no such files, or retention has removed them.
+    """
+    if _files_removed(connection, task):
+        return None
+    there = next(
+        (one for one in of_job(connection, task.job_id) if one.destination.lower() == destination.lower()), None
+    )
+    files = [one for one in files_of(connection, task.id) if study in (None, one.study_instance_uid)]
+    if not files or (there is not None and there.state is ExportState.PENDING):
+        return None
+    target = new_id if there is None else there.id
+    fresh = [replace(one, task_id=target, state=DeliveryState.PENDING, status=None, reason=None) for one in files]
+    if there is None:
+        add(connection, ExportTask(target, task.job_id, destination, ExportState.PENDING, 0, 0, now), fresh)
+        return target
+    numbers = [one.number for one in files]
+    connection.execute(delete(export_files).where(export_files.c.task_id == target, export_files.c.number.in_(numbers)))
+    _add_files(connection, fresh)
+    _begin_again(connection, target)
+    return target
+
+
+def _begin_again(connection: Connection, task_id: str) -> None:
+    connection.execute(
+        update(export_tasks)
+        .where(export_tasks.c.id == task_id)
+        .values(state=ExportState.PENDING, failures=0, next_attempt_at=None, ended_at=None)
+    )
+
+
+def _add_files(connection: Connection, files: Sequence[ExportFile]) -> None:
+    if files:
+        connection.execute(
+            insert(export_files),
+            [{name: getattr(file, name) for name in ExportFile.__dataclass_fields__} for file in files],
+        )
 
 
 def _files_removed(connection: Connection, task: ExportTask) -> bool:

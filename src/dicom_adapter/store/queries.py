@@ -6,8 +6,8 @@ counted is counted for the rows of the page alone: everything would be counted a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
@@ -32,12 +32,16 @@ Row = RowMapping
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list. `before`: only ids below it. `state`: only rows in it. `only`: that one id."""
+    """Which part of a list. `before`: only ids below it. `where`: by the name of a column, the value that it has."""
 
     limit: int = 100
     before: str | None = None
-    state: str | None = None
-    only: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+def only(id_: str) -> Page:
+    """The page that holds one row, or none."""
+    return Page(1, where={"id": id_})
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
@@ -49,7 +53,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
 
 
 def list_associations(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
-    query = _paged(select(associations), associations.c.id, page, associations.c.outcome)
+    query = _paged(select(associations), associations, page)
     if study is not None:
         query = query.where(
             associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study))
@@ -68,7 +72,7 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
                 .where(instances.c.study_instance_uid == study)
             )
         )
-    shown = _paged(shown, batches.c.id, page, batches.c.state)
+    shown = _paged(shown, batches, page)
     inside = (
         select(
             associations.c.batch_id,
@@ -113,7 +117,7 @@ def list_jobs(connection: Connection, page: Page, batch_ids: Sequence[str] | Non
     shown = select(jobs.c.id)
     if batch_ids is not None:
         shown = shown.where(jobs.c.batch_id.in_(batch_ids))
-    shown = _paged(shown, jobs.c.id, page, jobs.c.state)
+    shown = _paged(shown, jobs, page)
     quarantined = _count_by(quarantined_files.c.job_id, shown, "quarantined")
     exports = _count_by(export_tasks.c.job_id, shown, "exports")
     query = (
@@ -141,7 +145,7 @@ def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | No
     shown = select(export_tasks.c.id)
     if job_ids is not None:
         shown = shown.where(export_tasks.c.job_id.in_(job_ids))
-    shown = _paged(shown, export_tasks.c.id, page, export_tasks.c.state)
+    shown = _paged(shown, export_tasks, page)
     numbers = (
         select(
             export_files.c.task_id,
@@ -176,25 +180,43 @@ def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:
     return connection.execute(query).mappings().all()
 
 
-def list_studies(connection: Connection, limit: int, study: str | None = None) -> Sequence[Row]:
-    """Studies, those that received something last first. An instance that came twice counts once, as in a PACS."""
+def list_studies(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
+    """Studies, those that received something last first. An instance that came twice counts once, as in a PACS.
+
+    Ids are in no order here, so a page begins at a `place`: when a study last received something, and its UID.
+
+    Raises ValueError for a `before` that is no place.
+    """
+    last, uid = func.max(instances.c.received_at), instances.c.study_instance_uid
     query = (
         select(
-            instances.c.study_instance_uid,
+            uid,
             func.count(instances.c.sop_instance_uid.distinct()).label("instances"),
             func.count(instances.c.series_instance_uid.distinct()).label("series"),
             func.sum(instances.c.size).label("bytes"),
             func.min(instances.c.received_at).label("first_received_at"),
-            func.max(instances.c.received_at).label("last_received_at"),
+            last.label("last_received_at"),
         )
-        .where(instances.c.study_instance_uid.is_not(None))
-        .group_by(instances.c.study_instance_uid)
-        .order_by(func.max(instances.c.received_at).desc())
-        .limit(limit)
+        .where(uid.is_not(None))
+        .group_by(uid)
+        .order_by(last.desc(), uid.desc())
+        .limit(page.limit)
     )
     if study is not None:
-        query = query.where(instances.c.study_instance_uid == study)
+        query = query.where(uid == study)
+    if page.where:
+        of = select(associations.c.id).where(*(associations.c[name] == value for name, value in page.where.items()))
+        query = query.where(instances.c.association_id.in_(of))
+    if page.before is not None:
+        moment, _, name = page.before.partition("_")
+        at = float(moment)
+        query = query.having((last < at) | ((last == at) & (uid < name)))
     return connection.execute(query).mappings().all()
+
+
+def place_of(study: Row) -> str:
+    """Where a study stands in the list of them: the `before` of what follows."""
+    return f"{study['last_received_at']!r}_{study['study_instance_uid']}"
 
 
 def called_ae_titles(connection: Connection, study: str) -> list[str]:
@@ -233,14 +255,14 @@ def _by_state(table: Table) -> Select[Any]:
     return select(table.c.state, func.count().label("number")).group_by(table.c.state)
 
 
-def _paged(query: Select[Any], key: ColumnElement[str], page: Page, state: ColumnElement[str]) -> Select[Any]:
+def _paged(query: Select[Any], table: Table, page: Page) -> Select[Any]:
     if page.before is not None:
-        query = query.where(key < page.before)
-    if page.state is not None:
-        query = query.where(state == page.state)
-    if page.only is not None:
-        query = query.where(key == page.only)
-    return query.order_by(key.desc()).limit(page.limit)
+        query = query.where(table.c.id < page.before)
+    for name, value in page.where.items():
+        column = table.c[name]
+        without_case = column is export_tasks.c.destination
+        query = query.where(func.lower(column) == value.lower() if without_case else column == value)
+    return query.order_by(table.c.id.desc()).limit(page.limit)
 
 
 def _count_by(key: ColumnElement[str], shown: Select[Any], name: str) -> Any:

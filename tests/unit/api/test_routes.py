@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ class FakeLive:
     def ae_title(self, called: str) -> ClaraAeTitle | None:
         return AE if called == AE.ae_title else None
 
+    def destinations(self) -> Sequence[str]:
+        return ["PACS", "Archive"]
+
     def tries_of(self, pipeline_id: str) -> int:
         return 3
 
@@ -118,8 +122,8 @@ class House:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    async def post(self, path: str, status: int = 200) -> Any:
-        answer = await self.client.post(path, headers=JSON)
+    async def post(self, path: str, status: int = 200, **body: Any) -> Any:
+        answer = await self.client.post(path, headers=JSON, content=json.dumps(body).encode() if body else None)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -152,6 +156,12 @@ def _fill(database: Database) -> None:
         batches.open_batch(connection, Batch("b2", "LUNG", BatchState.HELD, 1000, AE, held_reason="why"))
 
 
+def _fill_study(database: Database, study: str, at: float) -> None:
+    record, instances = association(study=study, at=at)
+    with database.write() as connection:
+        associations.add(connection, record, instances, set_aside_until=None)
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
@@ -166,6 +176,15 @@ async def test_health(house: House) -> None:
     house.live.reasons = ["the SCP does not listen"]
     answer = await house.get("/health/ready", 503)
     assert answer == {"status": "Unhealthy", "reasons": ["the SCP does not listen"]}
+
+
+async def test_health_of_each_service(house: House) -> None:
+    assert await house.get("/health/status") == {
+        "status": "Healthy",
+        "reasons": [],
+        "activeDimseConnections": 1,
+        "services": {"scp": "Running", "intake": "Running"},
+    }
 
 
 async def test_status(house: House) -> None:
@@ -212,8 +231,55 @@ async def test_pages(house: House) -> None:
     assert third == {"items": [], "next": None}
 
 
-async def test_filter_by_state(house: House) -> None:
-    assert [one["id"] for one in (await house.get("/api/v1/batches?state=held"))["items"]] == ["b2"]
+async def test_pages_of_studies(house: House) -> None:
+    _fill_study(house.database, "1.2.840.100", at=2000.0)
+    first = await house.get("/api/v1/studies?limit=1")
+    second = await house.get(f"/api/v1/studies?limit=1&before={first['next']}")
+    assert [one["studyInstanceUid"] for one in (*first["items"], *second["items"])] == ["1.2.840.100", STUDY]
+    assert await house.get(f"/api/v1/studies?limit=1&before={second['next']}") == {"items": [], "next": None}
+    assert "is not the `next`" in (await house.get("/api/v1/studies?before=j1", 400))["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("batches?state=held", ["b2"]),
+        ("batches?calledAeTitle=LUNG&state=held", ["b2"]),
+        ("batches?calledAeTitle=HEART", []),
+        ("jobs?batchId=b1&state=failed", ["j1"]),
+        ("jobs?batchId=b2", []),
+        ("jobs?pipelineId=p1", ["j1", "j0"]),
+        ("exports?destination=pacs", ["e1"]),
+        ("exports?jobId=j1", []),
+        ("associations?outcome=aborted", []),
+        ("associations?callingAeTitle=CT2", []),
+    ],
+)
+async def test_filters(house: House, query: str, ids: list[str]) -> None:
+    assert [one["id"] for one in (await house.get(f"/api/v1/{query}"))["items"]] == ids
+
+
+@pytest.mark.parametrize("query", ["batches?state=hold", "jobs?stat=failed", "exports?state=queued", "studies?uid=1"])
+async def test_a_filter_that_is_none_is_told(house: House, query: str) -> None:
+    assert "query" in (await house.get(f"/api/v1/{query}", 400))["detail"]
+
+
+async def test_one_of_each(house: House) -> None:
+    [ended] = (await house.get("/api/v1/associations?outcome=released"))["items"]
+    assert await house.get(f"/api/v1/associations/{ended['id']}") == ended
+    assert (await house.get("/api/v1/associations/zz-open"))["outcome"] is None
+    assert (await house.get("/api/v1/batches/b2"))["heldReason"] == "why"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs/", "/health/live/", "/api/v1/jobs/j1/"])
+async def test_a_slash_at_the_end_changes_nothing(house: House, path: str) -> None:
+    assert await house.get(path) == await house.get(path.rstrip("/"))
+
+
+async def test_a_method_that_is_not_allowed_says_which_are(house: House) -> None:
+    answer = await house.client.delete("/api/v1/jobs")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_job_with_what_is_in_quarantine(house: House) -> None:
@@ -237,7 +303,17 @@ async def test_export_with_the_status_in_words(house: House) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["/api/v1/jobs/x", "/api/v1/jobs/x/logs", "/api/v1/exports/x", "/api/v1/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/jobs/x",
+        "/api/v1/jobs/x/logs",
+        "/api/v1/exports/x",
+        "/api/v1/nothing",
+        "/api/v1/batches/x",
+        "/api/v1/associations/x",
+    ],
+)
 async def test_what_is_not_there(house: House, path: str) -> None:
     answer = await house.client.get(path)
     assert answer.status_code == 404
@@ -277,6 +353,17 @@ class TestActions:
         answer = await house.post("/api/v1/jobs/j1/cancel", 503)
         assert "try again" in answer["detail"]
 
+    async def test_cancel_a_job_that_is_not_there(self, house: House) -> None:
+        await house.post("/api/v1/jobs/x/cancel", 404)
+        assert house.live.canceled == []
+
+    async def test_an_action_takes_no_fields(self, house: House) -> None:
+        answer = await house.client.post("/api/v1/jobs/j1/retry", headers=JSON, content=b'{"tries": 3}')
+        assert answer.status_code == 400
+        assert (await house.get("/api/v1/jobs/j1"))["state"] == "failed"
+        answer = await house.client.post("/api/v1/jobs/j1/retry", headers=JSON, content=b"{}")
+        assert answer.status_code == 200
+
     async def test_release_batch(self, house: House) -> None:
         await house.post("/api/v1/batches/b2/release")
         assert (await house.get("/api/v1/batches?state=closed"))["items"][0]["id"] == "b2"
@@ -293,32 +380,69 @@ class TestActions:
         await house.post(f"/api/v1/{path}", 404)
 
 
-class TestGuard:
-    """A loopback port is no shelter from a browser."""
+class TestResend:
+    async def test_an_export_to_another_destination(self, house: House) -> None:
+        answer = await house.post("/api/v1/exports/e1/resend", destination="archive")
+        [made] = answer["exports"]
+        assert (answer["destination"], made != "e1", house.woken) == ("archive", True, 1)
+        export = await house.get(f"/api/v1/exports/{made}")
+        assert (export["jobId"], export["destination"], export["state"], export["attempts"]) == (
+            "j0",
+            "archive",
+            "pending",
+            0,
+        )
+        assert [(one["number"], one["state"], one["status"]) for one in export["outcomes"]] == [(1, "pending", None)]
+        before = await house.get("/api/v1/exports/e1")
+        assert [one["state"] for one in before["outcomes"]] == ["failed"]
 
-    @pytest.mark.parametrize(
-        ("host", "status"),
-        [
-            ("localhost:5000", 200),
-            ("127.0.0.1", 200),
-            ("[::1]:5000", 200),
-            ("ADAPTER.example:5000", 200),
-            ("192.0.2.9:5000", 200),
-            ("evil.example", 403),
-            ("localhost.evil.example:5000", 403),
-            ("", 403),
-        ],
-    )
-    async def test_host(self, house: House, host: str, status: int) -> None:
-        answer = await house.client.get("/health/live", headers={"Host": host})
-        assert answer.status_code == status
+    async def test_an_export_to_the_same_destination_once_it_is_over(self, house: House) -> None:
+        detail = (await house.post("/api/v1/exports/e1/resend", 409, destination="PACS"))["detail"]
+        assert "on its way to PACS" in detail
+        with house.database.write() as connection:
+            export_tasks.record_outcomes(connection, "e1", [FileOutcome(1, DeliveryState.DELIVERED, 0)])
+            export_tasks.cancel(connection, "e1", 1020)
+        assert (await house.post("/api/v1/exports/e1/resend", destination="pacs"))["exports"] == ["e1"]
+        export = await house.get("/api/v1/exports/e1")
+        assert (export["state"], export["delivered"], export["endedAt"]) == ("pending", 0, None)
 
-    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-    async def test_a_form_cannot_act(self, house: House, kind: str) -> None:
-        answer = await house.client.post("/api/v1/jobs/j1/retry", headers={"Content-Type": kind})
-        assert answer.status_code == 415
-        assert (await house.get("/api/v1/jobs/j1"))["state"] == "failed"
+    async def test_only_the_files_of_the_study(self, house: House) -> None:
+        with house.database.write() as connection:
+            jobs.add(
+                connection,
+                Job("j2", "n-j2", "b1", "p1", "lung_ai", "LUNG", JobState.SUCCEEDED, 1, 1, 0, 1002),
+                None,
+            )
+            task = ExportTask("e2", "j2", "PACS", ExportState.PENDING, 0, 0, 1010)
+            files = [
+                ExportFile("e2", n, f"r/{n}.dcm", CT, f"1.2.{n}", STUDY + ".9" * (n - 1), EXPLICIT, 5) for n in (1, 2)
+            ]
+            export_tasks.add(connection, task, files)
+        made = (await house.post(f"/api/v1/studies/{STUDY}/resend", destination="Archive"))["exports"]
+        exports = [await house.get(f"/api/v1/exports/{one}") for one in made]
+        assert [(one["jobId"], [out["number"] for out in one["outcomes"]]) for one in exports] == [
+            ("j0", [1]),
+            ("j2", [1]),
+        ]
 
-    async def test_size(self, house: House) -> None:
-        answer = await house.client.post("/api/v1/jobs/j1/retry", headers=JSON, content=b" " * (1024 * 1024 + 1))
-        assert answer.status_code == 413
+    async def test_what_retention_has_removed(self, house: House) -> None:
+        with house.database.write() as connection:
+            jobs.mark_removed(connection, "j0", 2000)
+        await house.post("/api/v1/exports/e1/resend", 409, destination="Archive")
+        await house.post(f"/api/v1/studies/{STUDY}/resend", 409, destination="Archive")
+        assert house.woken == 0
+
+    @pytest.mark.parametrize("path", ["exports/x", "studies/1.2"])
+    async def test_what_is_not_there(self, house: House, path: str) -> None:
+        await house.post(f"/api/v1/{path}/resend", 404, destination="PACS")
+
+    async def test_a_destination_that_is_not_configured(self, house: House) -> None:
+        answer = await house.post("/api/v1/exports/e1/resend", 404, destination="NOBODY")
+        assert (
+            answer["detail"] == "There is no destination 'NOBODY'. `clara dicom list destinations` lists what there is."
+        )
+
+    @pytest.mark.parametrize("body", [b"", b"{}", b'{"destination": 1}', b'{"destination": "PACS", "more": 1}', b"[]"])
+    async def test_a_body_that_names_none(self, house: House, body: bytes) -> None:
+        answer = await house.client.post("/api/v1/exports/e1/resend", headers=JSON, content=body)
+        assert answer.status_code == 400

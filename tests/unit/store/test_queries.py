@@ -69,11 +69,11 @@ def test_pages_are_newest_first_and_meet(database: Database) -> None:
 
 def test_numbers_are_those_of_the_row(database: Database) -> None:
     with database.read() as connection:
-        batch = queries.list_batches(connection, Page(only="b2"))[0]
+        batch = queries.list_batches(connection, queries.only("b2"))[0]
         assert (batch["instances"], batch["studies"], batch["bytes"]) == (2, 1, 2000)
-        [job] = queries.list_jobs(connection, Page(only="j2"))
+        [job] = queries.list_jobs(connection, queries.only("j2"))
         assert (job["quarantined"], job["exports"]) == (1, 1)
-        [export] = queries.list_exports(connection, Page(only="e2"))
+        [export] = queries.list_exports(connection, queries.only("e2"))
         assert (export["files"], export["delivered"], export["warning"], export["files_failed"]) == (3, 1, 0, 1)
 
 
@@ -81,7 +81,7 @@ def test_only_those_in_a_state(database: Database) -> None:
     with database.write() as connection:
         jobs.failed(connection, "j2", 1020, "why")
     with database.read() as connection:
-        assert [row["id"] for row in queries.list_jobs(connection, Page(state="failed"))] == ["j2"]
+        assert [row["id"] for row in queries.list_jobs(connection, Page(where={"state": "failed"}))] == ["j2"]
         assert queries.counts(connection)["jobs"] == {"failed": 1, "queued": 2}
 
 
@@ -95,18 +95,22 @@ def test_the_work_on_a_study_is_its_own(database: Database) -> None:
 
 def test_studies_with_the_latest_first(database: Database) -> None:
     with database.read() as connection:
-        rows = queries.list_studies(connection, 2)
+        rows = queries.list_studies(connection, Page(2))
         assert [(row["study_instance_uid"], row["instances"], row["series"]) for row in rows] == [
             ("1.2.4", 2, 1),
             ("1.2.3", 3, 1),
         ]
+        rest = queries.list_studies(connection, Page(2, before=queries.place_of(rows[-1])))
+        assert [row["study_instance_uid"] for row in rest] == ["1.2.2", "1.2.1"]
+        assert queries.list_studies(connection, Page(2, before=queries.place_of(rest[-1]))) == []
+        assert queries.list_studies(connection, Page(where={"called_ae_title": "OTHER"})) == []
         assert queries.called_ae_titles(connection, "1.2.4") == ["LUNG"]
-        assert queries.list_studies(connection, 2, "1.2.5") == []
+        assert queries.list_studies(connection, Page(2), "1.2.5") == []
 
 
 def test_a_batch_shows_why_its_processor_waits(database: Database) -> None:
     with database.write() as connection:
         batches.processor_failed(connection, "b1", 0, 1050, "the registry is away")
     with database.read() as connection:
-        [batch] = queries.list_batches(connection, Page(only="b1"))
+        [batch] = queries.list_batches(connection, queries.only("b1"))
     assert (batch["next_attempt_at"], batch["reason"]) == (1050, "the registry is away")
