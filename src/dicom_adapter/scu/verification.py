@@ -9,13 +9,13 @@ from dicom_adapter.dicom.uid import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTL
 from dicom_adapter.net.connection import AssociationEnded
 from dicom_adapter.scu.requestor import Peer, RequestorSettings, associate
 
-_CONTEXTS = propose([(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))])
+CONTEXTS = propose([(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))])
 _MESSAGE_ID = 1
 
 
 def echo(settings: RequestorSettings, peer: Peer) -> int:
     """Send one C-ECHO and return the status of its response. Raises AssociationEnded or one of its kinds otherwise."""
-    connection = associate(settings, peer, _CONTEXTS)
+    connection = associate(settings, peer, CONTEXTS)
     try:
         if not connection.contexts:
             connection.release()
