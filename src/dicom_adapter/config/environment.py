@@ -1,14 +1,24 @@
-"""The environment variables of the specification (12.1.3.3): service discovery as Kubernetes does it.
+"""The environment variables that override the file.
 
-Both of a pair override the file; one alone changes nothing, and a warning says so.
+Those of the specification (12.1.3.3) are service discovery as Kubernetes does it: both of a pair override the file; one
+alone changes nothing, and a warning says so. Ours are what a container decides and the site's file should not have to:
+on which address the REST API listens inside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from dicom_adapter.config.fields import host as check_host
 from dicom_adapter.config.problems import Problem, quote
+
+Key: TypeAlias = tuple[str, str]  # section, key in it
+
+# variable -> key. The schema checks what it says, as if it stood in the file.
+_SINGLE: Mapping[str, Key] = {
+    "DICOM_ADAPTER_API_HOST": ("api", "host"),
+}
 
 # (variable of the host, variable of the port, key under `services`, how the endpoint is written)
 _PAIRS = (
@@ -22,9 +32,9 @@ _PAIRS = (
 )
 
 
-def overrides(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem], list[Problem]]:
-    """Values for keys under `services`, problems, and warnings."""
-    values: dict[str, str] = {}
+def overrides(environ: Mapping[str, str]) -> tuple[dict[Key, str], list[Problem], list[Problem]]:
+    """Values for keys, problems, and warnings."""
+    values: dict[Key, str] = {key: environ[name] for name, key in _SINGLE.items() if environ.get(name)}
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for host_name, port_name, key, form in _PAIRS:
@@ -33,7 +43,7 @@ def overrides(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]
         if wrong:
             problems += wrong
         elif host and port:
-            values[key] = form.format(host=f"[{host}]" if ":" in host else host, port=port)
+            values["services", key] = form.format(host=f"[{host}]" if ":" in host else host, port=port)
         elif host or port:
             present, absent = (host_name, port_name) if host else (port_name, host_name)
             message = f"has no effect without {absent}: services.{key} stays as configured"

@@ -46,7 +46,7 @@ class Loaded:
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Read a configuration file; CLARA_* variables of `environ` override it (12.1.3.3). Raises ConfigError."""
+    """Read a configuration file; variables of `environ` override it (`environment`). Raises ConfigError."""
     source = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -64,9 +64,10 @@ def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: 
     problems = [*document.problems, *environment_problems]
     if document.problems and not document.tree:
         raise ConfigError(problems, source)
-    services = document.tree.get("services")
-    if overridden and (services is None or isinstance(services, dict)):
-        document.tree["services"] = {**(services or {}), **overridden}
+    for (section, key), value in overridden.items():
+        written = document.tree.get(section)
+        if written is None or isinstance(written, dict):  # else the schema says what is wrong with it
+            document.tree[section] = {**(written or {}), key: value}
 
     settings, errors = _validate(document.tree)
     problems += [_schema_problem(document, error) for error in errors]

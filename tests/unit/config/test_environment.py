@@ -1,4 +1,4 @@
-"""CLARA_* variables: pairs that override, and broken ones that are named."""
+"""Variables that override the file: pairs of the specification, ours, and broken ones that are named."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ def test_a_broken_port_is_an_error_that_names_the_variable(name: str, value: str
     with pytest.raises(ConfigError) as caught:
         load_text(FILE, {name: value})
     assert [problem.path for problem in caught.value.problems] == [name]
+
+
+@pytest.mark.parametrize("text", ["", "api: {port: 5001}", "api: {host: 127.0.0.1}"])
+def test_the_address_of_the_api_is_the_containers(text: str) -> None:
+    variable = {"DICOM_ADAPTER_API_HOST": "::1"}
+    assert load_text(text, variable).settings.api.host == "::1"
+    assert load_text(text, {"DICOM_ADAPTER_API_HOST": ""}).settings.api.host == "127.0.0.1"
+
+
+def test_what_a_variable_says_is_checked_as_if_it_stood_in_the_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text("", {"DICOM_ADAPTER_API_HOST": "no host!"})
+    assert [problem.path for problem in caught.value.problems] == ["api.host"]
