@@ -55,8 +55,9 @@ LOCK := pip compile pyproject.toml --quiet --universal --python-version 3.11 --g
 lock: $(INSTALLED)  ## write requirements/ anew (ARGS=--upgrade for newer versions)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv $(LOCK) $(ARGS) --all-extras --group dev --output-file requirements/all.txt > .venv/lock.log
-	@$(BIN)/uv $(LOCK) $(ARGS) --output-file requirements/runtime.txt > .venv/lock.log
-	@$(BIN)/uv $(LOCK) $(ARGS) --extra clara --extra kubernetes --output-file requirements/container.txt > .venv/lock.log
+	@$(BIN)/uv $(LOCK) $(ARGS) --constraint requirements/all.txt --output-file requirements/runtime.txt > .venv/lock.log
+	@$(BIN)/uv $(LOCK) $(ARGS) --constraint requirements/all.txt --extra clara --extra kubernetes \
+	  --output-file requirements/container.txt > .venv/lock.log
 	@$(BIN)/uv $(LOCK:pyproject.toml=) $(ARGS) --group deploy --constraint requirements/all.txt \
 	  --output-file requirements/deploy.txt > .venv/lock.log
 	@git diff --stat -- requirements

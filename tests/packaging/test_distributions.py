@@ -6,21 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel; `build` makes it from the unpacked sdist, so what the sdist lacks is found here as well."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert len(list(folder.glob("*.tar.gz"))) == 1
-    [path] = folder.glob("*.whl")
-    return path
 
 
 def test_the_wheel_holds_what_the_adapter_needs_and_no_tests(wheel: Path) -> None:

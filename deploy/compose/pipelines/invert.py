@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 

@@ -15,8 +15,10 @@ from dicom_adapter.config.problems import Problem, quote
 
 Key: TypeAlias = tuple[str, str]  # section, key in it
 
-# variable -> key. The schema checks what it says, as if it stood in the file.
+# variable -> key. The schema checks what it says, as if it stood in the file. None may end with _PORT or _SERVICE_HOST:
+# Kubernetes makes such ones of the name of a Service.
 _SINGLE: Mapping[str, Key] = {
+    "DICOM_ADAPTER_API_ANONYMOUS": ("api", "anonymous"),
     "DICOM_ADAPTER_API_HOST": ("api", "host"),
 }
 
