@@ -17,15 +17,42 @@ from ruamel.yaml import YAML
 
 from dicom_adapter.config.resources import GROUP, VERSION, ClaraAeTitleSpec, DestinationSpec, Kind, SourceSpec
 
+# As Kubernetes' own conditions are (metav1.Condition).
+_CONDITION = {
+    "type": "object",
+    "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+    "properties": {
+        "type": {"type": "string", "maxLength": 316},
+        "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+        "reason": {"type": "string", "minLength": 1, "maxLength": 1024},
+        "message": {"type": "string", "maxLength": 32768},
+        "lastTransitionTime": {"type": "string", "format": "date-time"},
+        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+    },
+}
 _STATUS = {
     "type": "object",
-    "description": "Written by the adapter.",
-    "properties": {"Enabled": {"type": "boolean"}},
-    "x-kubernetes-preserve-unknown-fields": True,
+    "description": "Written by the adapter: whether the resource is in force, and why it is not.",
+    "properties": {
+        "Enabled": {"type": "boolean"},
+        "conditions": {
+            "type": "array",
+            "items": _CONDITION,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    },
 }
-_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+_ACCEPTED = '.status.conditions[?(@.type=="Accepted")]'
+_COMMON_COLUMNS = (
+    {"name": "Accepted", "type": "string", "jsonPath": f"{_ACCEPTED}.status"},
+    {"name": "Message", "type": "string", "jsonPath": f"{_ACCEPTED}.message", "priority": 1},  # with -o wide
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
 # JSON Schema keywords that a structural schema of Kubernetes has as well.
-_KEPT = frozenset({"description", "maxLength", "maximum", "minLength", "minimum", "pattern", "type"})
+_KEPT = frozenset(
+    {"description", "maxItems", "maxLength", "maxProperties", "maximum", "minLength", "minimum", "pattern", "type"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +115,7 @@ def definition(kind: Kind) -> dict[str, Any]:
             }
         },
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [*columns, _AGE],
+        "additionalPrinterColumns": [*columns, *_COMMON_COLUMNS],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -111,18 +138,18 @@ def text(kind: Kind) -> str:
 
 def _structural(schema: Mapping[str, Any], optional: frozenset[str] = frozenset()) -> dict[str, Any]:
     """A JSON schema of pydantic's as Kubernetes wants it: every node with its one type, nothing by reference."""
-    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
-    if options:  # what may be left out; a mapping's values that may be text or number are told apart by no type
-        if len(options) > 1:
-            return {"x-kubernetes-int-or-string": True}
-        return _structural({**schema, "anyOf": (), **options[0]})
+    if "anyOf" in schema:  # what may be left out
+        (option,) = (option for option in schema["anyOf"] if option["type"] != "null")
+        return _structural(option)
     result: dict[str, Any] = {key: value for key, value in schema.items() if key in _KEPT}
     if schema["type"] == "object" and "properties" in schema:
         result["properties"] = {name: _structural(field) for name, field in schema["properties"].items()}
         if required := [name for name in schema.get("required", ()) if name not in optional]:
             result["required"] = required
     elif schema["type"] == "object":
-        result["additionalProperties"] = {"x-kubernetes-int-or-string": True}  # numbers are taken as their text
+        (values,) = schema["patternProperties"].values()
+        kept = {key: value for key, value in values.items() if key in _KEPT - {"type"}}
+        result["additionalProperties"] = {"x-kubernetes-int-or-string": True, **kept}  # a number is taken as its text
     elif schema["type"] == "array":
         result["items"] = _structural(schema["items"])
     return result

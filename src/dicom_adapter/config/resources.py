@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from dicom_adapter.config import fields
-from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
+from dicom_adapter.config import fields, processor_settings
+from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR, is_job_processor
 
 GROUP = "dicom.clara.nvidia.com"
 VERSION = "v1beta2"
@@ -36,8 +37,8 @@ _Uid = Annotated[str, AfterValidator(fields.uid), Field(json_schema_extra={"maxL
 _Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 _Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._ -]*[A-Za-z0-9])?$")]
 _Text = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Setting = Annotated[str, Field(coerce_numbers_to_str=True, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-JOB_PROCESSORS = frozenset({DEFAULT_PROCESSOR, "job"})  # names of the processor that makes jobs
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9.-]+")
 
 
@@ -65,16 +66,17 @@ class _Model(BaseModel):
 
 
 class ClaraAeTitleSpec(_Model):
-    """spec of a ClaraAeTitle, of both generations: pipelineId, or processorSettings with `pipeline-<name>` keys."""
+    """spec of a ClaraAeTitle, of both generations: pipelineId and processors, or processor and processorSettings."""
 
     name: _Name
     ae_title: _AETitle = "ClaraSCP"
     pipeline_id: _Text | None = None
     timeout: Annotated[int, Field(ge=0, le=86_400, strict=True)] = 0
     overwrite_same_instance: Annotated[bool, Field(strict=True)] = False
-    ignored_sop_classes: tuple[_Uid, ...] = ()
-    processors: tuple[_Text, ...] = (DEFAULT_PROCESSOR,)
-    processor_settings: Mapping[_Text, Annotated[str, Field(coerce_numbers_to_str=True)]] = {}
+    ignored_sop_classes: Annotated[tuple[_Uid, ...], Field(max_length=1000)] = ()
+    processors: Annotated[tuple[_Text, ...], Field(max_length=32)] | None = None
+    processor: _Text | None = None
+    processor_settings: Annotated[Mapping[_Text, _Setting], Field(max_length=256)] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -84,9 +86,16 @@ class ClaraAeTitleSpec(_Model):
         return data
 
     @property
+    def all_processors(self) -> tuple[str, ...]:
+        """What is done with a batch, in this order, whichever generation says it; that it becomes jobs by default."""
+        if self.processor is not None:
+            return (self.processor,)
+        return (DEFAULT_PROCESSOR,) if self.processors is None else self.processors
+
+    @property
     def pipeline_ids(self) -> tuple[str, ...]:
         """The pipelines that it names."""
-        by_setting = (value for key, value in self.processor_settings.items() if key.startswith("pipeline-"))
+        by_setting = processor_settings.pipelines(self.processor_settings).values()
         return tuple(dict.fromkeys((*([self.pipeline_id] if self.pipeline_id else []), *by_setting)))
 
 
@@ -111,6 +120,26 @@ class DestinationSpec(_Model):
     port: _Port
 
 
+class InvalidSpec(BaseModel):
+    """A spec that breaks a rule, as it was found."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def name(self) -> str:
+        """Its name, or AE Title, where it has one."""
+        return self._text("name") or self.ae_title
+
+    @property
+    def ae_title(self) -> str:
+        """Its AE Title, where it has one."""
+        return self._text("aeTitle")
+
+    def _text(self, field: str) -> str:
+        value = (self.model_extra or {}).get(field)
+        return value if isinstance(value, str) else ""
+
+
 Spec: TypeAlias = ClaraAeTitleSpec | SourceSpec | DestinationSpec
 
 _SPECS: Mapping[Kind, type[ClaraAeTitleSpec] | type[SourceSpec] | type[DestinationSpec]] = {
@@ -131,11 +160,29 @@ class Metadata(_Model):
     generation: int = 1
 
 
+class Condition(_Model):
+    """What the adapter thinks of one generation of a spec, and since when (Kubernetes' metav1.Condition)."""
+
+    type: Literal["Accepted"] = "Accepted"
+    status: Literal["True", "False"]
+    reason: str  # one word, for programs
+    message: str
+    last_transition_time: str  # RFC 3339; of the last change of `status`
+    observed_generation: int
+
+
+class Status(_Model):
+    """status of a resource. `Enabled`: PascalCase, as the original has always serialised it."""
+
+    enabled: Annotated[bool, Field(alias="Enabled")] = True
+    conditions: tuple[Condition, ...] = ()
+
+
 class _Resource(_Model):
     api_version: str = API_VERSION
     kind: Kind
     metadata: Metadata
-    status: Mapping[str, bool] = {"Enabled": True}  # PascalCase, as it has always been serialised
+    status: Status = Status()
 
 
 class ClaraAeTitle(_Resource):
@@ -159,12 +206,18 @@ class Destination(_Resource):
     spec: DestinationSpec
 
 
-Resource: TypeAlias = ClaraAeTitle | Source | Destination
+class InvalidResource(_Resource):
+    """A resource of any kind that does not serve: its spec breaks a rule, or another serves in its place."""
+
+    spec: InvalidSpec
+
+
+Resource: TypeAlias = ClaraAeTitle | Source | Destination | InvalidResource
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """All of them, from whichever stores they came."""
+    """All that serve, from whichever stores they came."""
 
     ae_titles: tuple[ClaraAeTitle, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -182,13 +235,13 @@ class Resources:
 
 
 def parse_spec(kind: Kind, body: Mapping[str, object]) -> Spec:
-    """Check the fields of a resource as the REST API takes them. Raises InvalidResourceError."""
+    """Check the fields of a spec as they come from outside, by their camelCase names. Raises InvalidResourceError."""
     try:
-        spec = _SPECS[kind].model_validate(dict(body))
+        spec = _SPECS[kind].model_validate(dict(body), by_alias=True, by_name=False)
     except ValidationError as error:
         raise InvalidResourceError(wrong_fields(kind, error)) from None
-    if isinstance(spec, ClaraAeTitleSpec) and not (spec.pipeline_ids or JOB_PROCESSORS.isdisjoint(spec.processors)):
-        raise InvalidResourceError("pipelineId: required, as the batches of this AE Title become jobs")
+    if isinstance(spec, ClaraAeTitleSpec):
+        _check_processors(spec)
     return spec
 
 
@@ -200,18 +253,37 @@ def wrong_fields(kind: Kind, error: ValidationError) -> str:
     )
 
 
-def build(spec: Spec, metadata: Metadata) -> Resource:
+def _check_processors(spec: ClaraAeTitleSpec) -> None:
+    if spec.processor is not None and spec.processors is not None:
+        raise InvalidResourceError("processor: the list `processors` says the same: leave one of them out")
+    if not any(is_job_processor(name) for name in spec.all_processors):
+        return  # what another processor is told is its own affair
+    wrong = processor_settings.problems(spec.ae_title, spec.processor_settings)
+    if not spec.pipeline_ids:
+        either = "pipelineId: required, or `pipeline-<name>` in processorSettings"
+        wrong.append(f"{either}. No pipeline defined for AE Title {spec.ae_title}.")
+    if wrong:
+        raise InvalidResourceError("; ".join(wrong))
+
+
+def build(spec: Spec, metadata: Metadata, status: Status | None = None) -> Resource:
     """The resource of a spec."""
+    status = status or Status()
     if isinstance(spec, ClaraAeTitleSpec):
-        return ClaraAeTitle(metadata=metadata, spec=spec)
+        return ClaraAeTitle(metadata=metadata, spec=spec, status=status)
     if isinstance(spec, SourceSpec):
-        return Source(metadata=metadata, spec=spec)
-    return Destination(metadata=metadata, spec=spec)
+        return Source(metadata=metadata, spec=spec, status=status)
+    return Destination(metadata=metadata, spec=spec, status=status)
 
 
 def resource_name(name: str) -> str:
     """metadata.name: lower case; what Kubernetes allows in no name (`_`, spaces) becomes a dash."""
     return _NOT_IN_A_NAME.sub("-", name.lower()).strip("-.") or "unnamed"
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in seconds since the epoch, as Kubernetes writes times."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_replacement(old: Resource, spec: Spec) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from dicom_adapter.config import processor_settings
 from dicom_adapter.config.document import Path
 from dicom_adapter.config.problems import quote
-from dicom_adapter.config.resources import JOB_PROCESSORS
 from dicom_adapter.config.schema import AeTitleEntry, Settings
+from dicom_adapter.core.snapshot import is_job_processor
 
 SPECIFIED_MAX_ASSOCIATIONS = 5  # 12.1.3.3: "Min: 1, Max: 5"
 
@@ -109,13 +110,23 @@ def _mapped_ae_titles(settings: Settings) -> Iterator[Finding]:
                 allowed=_listing(sorted(names)),
             )
     for index, entry in enumerate(entries):
-        if _makes_jobs(entry) and not settings.pipeline_ids(entry.ae_title):
+        named = processor_settings.pipelines(entry.processor_settings)
+        if _makes_jobs(entry) and not named and not settings.pipeline_ids(entry.ae_title):
             yield Finding(
                 (*_AE_TITLES, index, "ae-title"),
                 "this AE Title is mapped to no pipeline",
                 found=quote(entry.ae_title),
                 hint=f"add an entry to pipeline-mappings with `clara-ae-title: {entry.ae_title}`",
             )
+
+
+def _processor_settings(settings: Settings) -> Iterator[Finding]:
+    if settings.dicom.scp.read_aetitles_from_crd:
+        return
+    for index, entry in enumerate(settings.dicom.scp.ae_titles):
+        if _makes_jobs(entry):
+            for words in processor_settings.problems(entry.ae_title, entry.processor_settings):
+                yield Finding((*_AE_TITLES, index, "processor-settings"), words)
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:
@@ -215,7 +226,7 @@ def _api_beyond_this_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _makes_jobs(entry: AeTitleEntry) -> bool:
-    return not JOB_PROCESSORS.isdisjoint(entry.processors)
+    return any(is_job_processor(name) for name in entry.processors)
 
 
 def _duplicates(values: Iterable[str], path: Path, key: str, noun: str) -> Iterator[Finding]:
@@ -233,6 +244,7 @@ def _listing(names: Iterable[str]) -> str:
 _RULES: tuple[tuple[Rule, tuple[Path, ...]], ...] = (
     (_ae_titles, (_AE_TITLES, _AE_SWITCH)),
     (_mapped_ae_titles, (_AE_TITLES, _AE_SWITCH, _MAPPINGS)),
+    (_processor_settings, (_AE_TITLES, _AE_SWITCH)),
     (_sources, (_SOURCES, _SOURCE_SWITCH, (*_SCP, "reject-unknown-sources"))),
     (_destinations, (_DESTINATIONS, _DESTINATION_SWITCH)),
     (_pipelines, (_PIPELINES,)),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dicom_adapter.config import resources
+from dicom_adapter.config import processor_settings, resources
 from dicom_adapter.config.resources import Kind, Resources
 from dicom_adapter.config.schema import PipelineEntry, Settings
 from dicom_adapter.config.store import ConfigStore
-from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, Destination, Pipeline, ScpPolicy, Source
+from dicom_adapter.core.snapshot import (
+    ClaraAeTitle,
+    ConfigSnapshot,
+    Destination,
+    Pipeline,
+    ScpPolicy,
+    Source,
+    is_job_processor,
+)
 
 
 def reads_from_store(settings: Settings, kind: Kind) -> bool:
@@ -55,13 +63,20 @@ def _ae_title(settings: Settings, resource: resources.ClaraAeTitle) -> ClaraAeTi
     return ClaraAeTitle(
         name=resource.metadata.name,
         ae_title=spec.ae_title,
-        timeout=float(spec.timeout),
+        timeout=float(_timeout(spec)),
         overwrite_same_instance=spec.overwrite_same_instance,
         ignored_sop_classes=frozenset(spec.ignored_sop_classes),
-        processors=spec.processors,
+        processors=spec.all_processors,
         pipelines=tuple(dict.fromkeys((*named, *settings.pipeline_ids(spec.ae_title)))),
         settings=dict(spec.processor_settings),
     )
+
+
+def _timeout(spec: resources.ClaraAeTitleSpec) -> int:
+    """The later generation says it in the settings of the processor that makes jobs."""
+    makes_jobs = any(is_job_processor(name) for name in spec.all_processors)
+    said = processor_settings.timeout(spec.processor_settings) if makes_jobs else None
+    return spec.timeout if said is None else said
 
 
 def _pipeline(entry: PipelineEntry) -> Pipeline:

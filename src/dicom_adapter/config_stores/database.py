@@ -12,7 +12,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 
 from sqlalchemy import (
     Column,
@@ -30,16 +29,16 @@ from sqlalchemy import (
     update,
 )
 
+from dicom_adapter.config.acceptance import Found, accepted, check_identity, judge
 from dicom_adapter.config.resources import (
     Kind,
     Metadata,
     Resource,
     Spec,
-    build,
     check_replacement,
     parse_spec,
     resource_name,
-    same_identity,
+    rfc3339,
 )
 from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError
 
@@ -99,66 +98,103 @@ class DatabaseConfigStore:
 
     def _list(self, kind: Kind) -> builtins.list[Resource]:
         with self._engine.connect() as connection:
-            return _read(connection, kind)
+            found = _read(connection, kind)
+        judged = judge(found, self._now())
+        # A version with other rules wrote those whose verdict is new: since when it holds is kept from now on.
+        if changed := [new for old, new in zip(found, judged, strict=True) if old.status != _shown(new)]:
+            self._keep_status(changed)
+        return judged
+
+    def _keep_status(self, resources: Iterable[Resource]) -> None:
+        table = config_resources
+        with self._engine.begin() as connection:
+            for resource in resources:
+                connection.execute(
+                    update(table)
+                    .where(
+                        table.c.kind == resource.kind.value,
+                        table.c.name == resource.metadata.name,
+                        table.c.resource_version == int(resource.metadata.resource_version),
+                    )
+                    .values(status=json.dumps(_shown(resource)))
+                )
 
     def _get(self, kind: Kind, name: str) -> Resource:
-        with self._engine.connect() as connection:
-            return _named(connection, kind, name)
+        return _named(kind, self._list(kind), name)
+
+    def _now(self) -> str:
+        return rfc3339(self._clock())
 
     def _create(self, kind: Kind, spec: Spec) -> Resource:
         name = resource_name(spec.name)
         with self._engine.begin() as connection:
             version = _next_version(connection)
-            others = _read(connection, kind)
+            others = self._judged(connection, kind)
             if any(other.metadata.name == name for other in others):
                 raise AlreadyExistsError(f"{kind} {name} already exists")
-            _check_identity(spec, others)
-            row = {
-                "kind": kind.value,
-                "name": name,
-                "uid": str(uuid.uuid4()),
-                "resource_version": version,
-                "generation": 1,
-                "created_at": self._clock(),
-                "spec": _as_text(spec),
-            }
-            connection.execute(insert(config_resources).values(row))
-        return _resource(kind, row)
+            check_identity(spec, others)
+            created_at = self._clock()
+            made = accepted(
+                kind,
+                spec,
+                Metadata(
+                    name=name,
+                    uid=str(uuid.uuid4()),
+                    resource_version=str(version),
+                    creation_timestamp=rfc3339(created_at),
+                ),
+                self._now(),
+            )
+            row = {"kind": kind.value, "name": name, "created_at": created_at}
+            connection.execute(insert(config_resources).values(row | _columns(made)))
+        return made
 
     def _replace(self, kind: Kind, name: str, spec: Spec, resource_version: str | None) -> Resource:
         table = config_resources
         with self._engine.begin() as connection:
             version = _next_version(connection)
-            old = _named(connection, kind, name)
+            others = self._judged(connection, kind)
+            old = _named(kind, others, name)
             if resource_version not in (None, old.metadata.resource_version):
                 raise ConflictError(f"{kind} {old.metadata.name} was changed meanwhile: read it again")
             check_replacement(old, spec)
-            _check_identity(spec, [other for other in _read(connection, kind) if other != old])
+            check_identity(spec, [other for other in others if other is not old])
+            metadata = old.metadata.model_copy(
+                update={"resource_version": str(version), "generation": old.metadata.generation + 1}
+            )
+            made = accepted(kind, spec, metadata, self._now(), old.status)
             connection.execute(
                 update(table)
                 .where(table.c.kind == kind.value, table.c.name == old.metadata.name)
-                .values(resource_version=version, generation=table.c.generation + 1, spec=_as_text(spec))
+                .values(_columns(made))
             )
-            return _named(connection, kind, name)
+        return made
 
     def _delete(self, kind: Kind, name: str) -> Resource:
         with self._engine.begin() as connection:
             _next_version(connection)
-            found = _named(connection, kind, name)
+            found = _named(kind, self._judged(connection, kind), name)
             table = config_resources
             connection.execute(delete(table).where(table.c.kind == kind.value, table.c.name == found.metadata.name))
         return found
 
-
-def _check_identity(spec: Spec, others: Iterable[Resource]) -> None:
-    for other in others:
-        if same_identity(spec, other.spec):
-            what = f"Clara AE Title {spec.ae_title}" if other.kind is Kind.CLARA_AE_TITLE else f"name {spec.name}"
-            raise AlreadyExistsError(f"{what} already exists")
+    def _judged(self, connection: Connection, kind: Kind) -> builtins.list[Resource]:
+        return judge(_read(connection, kind), self._now())
 
 
-def _as_text(spec: Spec) -> str:
-    return json.dumps(spec.model_dump(mode="json", by_alias=True))
+def _columns(resource: Resource) -> dict[str, object]:
+    """The columns that a change of a resource changes."""
+    return {
+        "uid": resource.metadata.uid,
+        "resource_version": int(resource.metadata.resource_version),
+        "generation": resource.metadata.generation,
+        "spec": json.dumps(resource.spec.model_dump(mode="json", exclude_none=True)),
+        "status": json.dumps(_shown(resource)),
+    }
+
+
+def _shown(resource: Resource) -> dict[str, object]:
+    return resource.status.model_dump(mode="json")
 
 
 def _read_version(connection: Connection) -> int:
@@ -171,30 +207,28 @@ def _next_version(connection: Connection) -> int:
     return _read_version(connection)
 
 
-def _named(connection: Connection, kind: Kind, name: str) -> Resource:
-    for resource in _read(connection, kind):
+def _named(kind: Kind, resources: Iterable[Resource], name: str) -> Resource:
+    for resource in resources:
         if resource.metadata.name == name.lower():
             return resource
     raise NotFoundError(f"no {kind} has this name")
 
 
-def _read(connection: Connection, kind: Kind) -> list[Resource]:
+def _read(connection: Connection, kind: Kind) -> list[Found]:
     table = config_resources
     rows = connection.execute(
         select(table).where(table.c.kind == kind.value).order_by(table.c.created_at, table.c.name)
     )
-    return [_resource(kind, row._asdict()) for row in rows]
+    return [_found(kind, row._asdict()) for row in rows]
 
 
-def _resource(kind: Kind, row: Mapping[str, object]) -> Resource:
-    created = datetime.fromtimestamp(float(str(row["created_at"])), UTC)
-    return build(
-        parse_spec(kind, json.loads(str(row["spec"]))),
-        Metadata(
-            name=str(row["name"]),
-            uid=str(row["uid"]),
-            resource_version=str(row["resource_version"]),
-            generation=int(str(row["generation"])),
-            creation_timestamp=created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ),
+def _found(kind: Kind, row: Mapping[str, object]) -> Found:
+    metadata = Metadata(
+        name=str(row["name"]),
+        uid=str(row["uid"]),
+        resource_version=str(row["resource_version"]),
+        generation=int(str(row["generation"])),
+        creation_timestamp=rfc3339(float(str(row["created_at"]))),
     )
+    status = row["status"]
+    return Found(kind, metadata, json.loads(str(row["spec"])), {} if status is None else json.loads(str(status)))

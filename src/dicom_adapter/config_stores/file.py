@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
+from dicom_adapter.config.acceptance import accepted
 from dicom_adapter.config.resources import (
     ClaraAeTitleSpec,
     DestinationSpec,
@@ -13,8 +15,8 @@ from dicom_adapter.config.resources import (
     Resource,
     SourceSpec,
     Spec,
-    build,
     resource_name,
+    rfc3339,
 )
 from dicom_adapter.config.schema import Settings
 from dicom_adapter.config.store import NotFoundError, ReadOnlyError
@@ -29,11 +31,12 @@ _KEYS = {
 class FileConfigStore:
     """A ConfigStore over dicom.scp.ae-titles, dicom.scp.sources and dicom.scu.destinations."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        now = rfc3339(clock())
         self._resources: dict[Kind, list[Resource]] = {
-            Kind.CLARA_AE_TITLE: _named(_ae_title_specs(settings)),
-            Kind.SOURCE: _named(_source_specs(settings)),
-            Kind.DESTINATION: _named(_destination_specs(settings)),
+            Kind.CLARA_AE_TITLE: _named(Kind.CLARA_AE_TITLE, _ae_title_specs(settings), now),
+            Kind.SOURCE: _named(Kind.SOURCE, _source_specs(settings), now),
+            Kind.DESTINATION: _named(Kind.DESTINATION, _destination_specs(settings), now),
         }
 
     async def list(self, kind: Kind) -> builtins.list[Resource]:
@@ -64,7 +67,7 @@ def _read_only(kind: Kind) -> ReadOnlyError:
     return ReadOnlyError(f"{kind} resources are the list {_KEYS[kind]} of the configuration file: edit it and restart")
 
 
-def _named(specs: Iterable[Spec]) -> list[Resource]:
+def _named(kind: Kind, specs: Iterable[Spec], now: str) -> list[Resource]:
     """Resources with unique names: AE Titles that differ in case only, or sources with two hosts, get a number."""
     result: dict[str, Resource] = {}
     for spec in specs:
@@ -73,7 +76,7 @@ def _named(specs: Iterable[Spec]) -> list[Resource]:
         while name in result:
             name = f"{base}-{number}"
             number += 1
-        result[name] = build(spec, Metadata(name=name))
+        result[name] = accepted(kind, spec, Metadata(name=name), now)
     return [*result.values()]
 
 

@@ -6,6 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DEFAULT_PROCESSOR = "Nvidia.Clara.Dicom.Processors.JobProcessor,Nvidia.Clara.DicomAdapter"
+AE_TITLE_JOB_PROCESSOR = (  # its name from 0.7.2 on (contract 3.2)
+    "Nvidia.Clara.DicomAdapter.Server.Processors.AeTitleJobProcessor,Nvidia.Clara.DicomAdapter"
+)
+PROCESSOR_ALIASES = {DEFAULT_PROCESSOR: "job", AE_TITLE_JOB_PROCESSOR: "job"}
+
+
+def processor_name(name: str) -> str:
+    """The name that a processor is found by: spaces beside a comma do not count, and Clara's names are ours."""
+    bare = ",".join(part.strip() for part in name.split(","))
+    return PROCESSOR_ALIASES.get(bare, bare)
+
+
+def is_job_processor(name: str) -> bool:
+    """Whether it is the processor that makes jobs, by any of its names."""
+    return processor_name(name) == "job"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,9 @@ from typing import cast
 
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.ports import Processor
-from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
+from dicom_adapter.core.snapshot import processor_name
 
 GROUP = "dicom_adapter.processors"
-ALIASES = {DEFAULT_PROCESSOR: "job"}
 _MODULE_AND_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -30,8 +29,7 @@ def available() -> list[str]:
 @functools.cache  # a failure is not kept: it may be mended by an installation
 def resolve(name: str) -> Processor:
     """The processor of this name, always the same object. Raises PermanentError, which says what there is."""
-    name = re.sub(r"\s*,\s*", ",", name.strip())
-    name = ALIASES.get(name, name)
+    name = processor_name(name)
     found = {each.value: each for each in entry_points(group=GROUP, name=name)}
     if len(found) > 1:
         raise PermanentError(f"processor {name!r}: several packages have one of this name: {', '.join(sorted(found))}")

@@ -84,7 +84,10 @@ async def test_the_printed_requests_create_and_the_list_shows_what_they_made(api
     assert made["kind"] == PATHS[path]
     assert made["metadata"]["name"] == NAMES[path]
     assert made["metadata"]["creationTimestamp"] == "2023-11-14T22:13:20Z"
-    assert made["status"] == {"Enabled": True}
+    assert made["status"]["Enabled"] is True
+    (accepted,) = made["status"]["conditions"]
+    assert (accepted["type"], accepted["status"]) == ("Accepted", "True")
+    assert accepted["lastTransitionTime"] == "2023-11-14T22:13:20Z"
     assert (await api.call("GET", path))["items"] == [made]
 
 

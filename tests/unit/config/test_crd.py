@@ -10,11 +10,17 @@ import jsonschema_rs
 import pytest
 from ruamel.yaml import YAML
 
-from dicom_adapter.config import crd
-from dicom_adapter.config.resources import Kind
+from dicom_adapter.config import acceptance, crd
+from dicom_adapter.config.resources import Kind, Metadata, as_json, parse_spec
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "crds"
 BRAIN = {"name": "brain", "aeTitle": "BrainTumor", "pipelineId": "7b9cda79ed834fdc87cd4169216c4011", "timeout": 0}
+
+SPECS: Mapping[Kind, Mapping[str, object]] = {
+    Kind.CLARA_AE_TITLE: BRAIN,
+    Kind.SOURCE: {"aeTitle": "Orthanc", "hostIp": "1.2.3.4"},
+    Kind.DESTINATION: {"name": "pacs", "aeTitle": "ARCHIVEX", "hostIp": "10.20.30.40", "port": 104},
+}
 
 
 def schema_of(kind: Kind) -> dict[str, Any]:
@@ -71,10 +77,28 @@ def test_schemas_are_structural(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_columns_show_fields_that_there_are(kind: Kind) -> None:
     (version,) = crd.definition(kind)["spec"]["versions"]
-    fields = schema_of(kind)["properties"]["spec"]["properties"]
+    schema = schema_of(kind)["properties"]
+    condition = schema["status"]["properties"]["conditions"]["items"]
     for column in version["additionalPrinterColumns"]:
-        name = column["jsonPath"].removeprefix(".spec.")
-        assert column["jsonPath"] == ".metadata.creationTimestamp" or fields[name]["type"] == column["type"]
+        place, _, name = column["jsonPath"].rpartition(".")
+        fields = {
+            ".spec": schema["spec"],
+            '.status.conditions[?(@.type=="Accepted")]': condition,
+            ".metadata": {"properties": {"creationTimestamp": {"type": "date"}}},
+        }[place]["properties"]
+        assert fields[name]["type"] == column["type"]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_status_is_shown_and_may_be_written(kind: Kind) -> None:
+    (version,) = crd.definition(kind)["spec"]["versions"]
+    assert version["subresources"] == {"status": {}}
+    assert "Accepted" in [column["name"] for column in version["additionalPrinterColumns"]]
+    made = acceptance.accepted(kind, parse_spec(kind, SPECS[kind]), Metadata(name="a"), "2026-01-02T03:04:05Z")
+    validator = jsonschema_rs.Draft7Validator(schema_of(kind), validate_formats=True)
+    validator.validate(as_json(made))
+    for wrong in ({"Enabled": "yes"}, {"conditions": [{"type": "Accepted"}]}):
+        assert not validator.is_valid({"spec": SPECS[kind], "status": wrong})
 
 
 @pytest.mark.parametrize(
@@ -82,6 +106,15 @@ def test_columns_show_fields_that_there_are(kind: Kind) -> None:
     [
         (Kind.CLARA_AE_TITLE, BRAIN, True),
         (Kind.CLARA_AE_TITLE, {"aeTitle": "BRAIN", "processorSettings": {"pipeline-a": "id", "n": 5}}, True),
+        (
+            Kind.CLARA_AE_TITLE,
+            {"aeTitle": "BRAIN", "processor": "a.B, c", "processorSettings": {"n": "x" * 1024}},
+            True,
+        ),
+        (Kind.CLARA_AE_TITLE, {"aeTitle": "BRAIN", "processorSettings": {"n": "x" * 1025}}, False),
+        (Kind.CLARA_AE_TITLE, {"aeTitle": "BRAIN", "processorSettings": {"n": "a\nb"}}, False),
+        (Kind.CLARA_AE_TITLE, {"aeTitle": "BRAIN", "processorSettings": {str(n): "" for n in range(257)}}, False),
+        (Kind.CLARA_AE_TITLE, {**BRAIN, "processors": ["x"] * 33}, False),
         (Kind.CLARA_AE_TITLE, {**BRAIN, "aeTitle": "SIXTEEN CHARS 16"}, True),
         (Kind.CLARA_AE_TITLE, {**BRAIN, "aeTitle": "SEVENTEEN CHARS17"}, False),
         (Kind.CLARA_AE_TITLE, {**BRAIN, "aeTitle": "A\\B"}, False),

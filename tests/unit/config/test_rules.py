@@ -11,6 +11,7 @@ from dicom_adapter.config.schema import Settings
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 SOURCE = "sources: [{host-ip: 1.2.3.4, ae-title: S}]"
 DESTINATIONS = "scu: {destinations: [{name: PACS, host-ip: 1.2.3.4, port: 104, ae-title: P}]}"
+SETTINGS = "ae-titles: [{{ae-title: A, processor-settings: {{{}}}}}]"
 MAPPED = "pipeline-mappings: [{name: p, clara-ae-title: A}]"
 
 RULES = [
@@ -25,6 +26,14 @@ RULES = [
     (
         f"dicom: {{scp: {{ae-titles: [{{ae-title: B}}], {SOURCE}}}}}\n{MAPPED}",
         [(ERROR, "pipeline-mappings[0].clara-ae-title"), (ERROR, "dicom.scp.ae-titles[0].ae-title")],
+    ),
+    (
+        f"dicom: {{scp: {{{SETTINGS.format('pipeline-x: p, timeout: 5')}, {SOURCE}}}}}",
+        [],
+    ),
+    (
+        f"dicom: {{scp: {{{SETTINGS.format('colour: b, groupBy: x')}, {SOURCE}}}}}\n{MAPPED}",
+        [(ERROR, "dicom.scp.ae-titles[0].processor-settings")] * 2,
     ),
     ("pipeline-mappings: [{name: p, clara-ae-title: FromTheStore}]", []),
     ("dicom: {scp: {sources: []}}", [(ERROR, "dicom.scp.reject-unknown-sources")]),

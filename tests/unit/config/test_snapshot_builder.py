@@ -74,6 +74,18 @@ def test_a_resource_names_its_pipelines_and_mappings_add_to_them() -> None:
     assert title.settings["groupBy"] == "0020000D"
 
 
+def test_the_later_generation_says_processor_and_timeout_its_own_way() -> None:
+    spec = ClaraAeTitleSpec(
+        name="a", ae_title="A", processor="job", processor_settings={"pipeline-x": "p", "timeout": "5"}
+    )
+    resource = ClaraAeTitle(metadata=Metadata(name="a"), spec=spec)
+    title = build_snapshot(Settings(), Resources(ae_titles=(resource,)), version=1).ae_titles["A"]
+    assert (title.processors, title.timeout, title.pipelines) == (("job",), 5.0, ("p",))
+    own = resource.model_copy(update={"spec": spec.model_copy(update={"processor": "x:Y", "timeout": 7})})
+    title = build_snapshot(Settings(), Resources(ae_titles=(own,)), version=1).ae_titles["A"]
+    assert (title.processors, title.timeout) == (("x:Y",), 7.0)  # what its settings mean is that processor's affair
+
+
 def test_each_switch_chooses_its_own_store() -> None:
     settings = Settings.model_validate(
         {

@@ -10,7 +10,7 @@ import pytest
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import Batch
 from dicom_adapter.core.ports import ProcessorContext
-from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
+from dicom_adapter.core.snapshot import AE_TITLE_JOB_PROCESSOR, DEFAULT_PROCESSOR
 from dicom_adapter.processors.job import JobProcessor
 from dicom_adapter.processors.registry import available, resolve
 
@@ -49,6 +49,8 @@ def installed(folder: Path, package: str, name: str, value: str) -> None:
         DEFAULT_PROCESSOR,
         DEFAULT_PROCESSOR.replace(",", ", "),  # as the specification prints it
         f" {DEFAULT_PROCESSOR} ",
+        AE_TITLE_JOB_PROCESSOR,
+        "Nvidia.Clara.DicomAdapter.Server.Processors.AeTitleJobProcessor, Nvidia.Clara.DicomAdapter",  # from 0.7.2 on
         "dicom_adapter.processors.job:JobProcessor",
     ],
 )

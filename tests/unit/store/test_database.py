@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from dicom_adapter.config.resources import ClaraAeTitle, Kind
+from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.config_stores.database import metadata as config_metadata
 from dicom_adapter.core.model import Batch, BatchState
 from dicom_adapter.store import batches
@@ -44,6 +48,47 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     database = Database(tmp_path / "adapter.db")
     with database.read() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
+    database.close()
+
+
+def test_resources_of_a_version_before_the_migrations_are_taken_up(tmp_path: Path) -> None:
+    """Versions before revision 0002 made the tables of resources beside the migrations, with fewer columns."""
+    path = tmp_path / "adapter.db"
+    spec = """{"name": "brain", "aeTitle": "BRAIN", "pipelineId": "p", "timeout": 5, "overwriteSameInstance": false,
+        "ignoredSopClasses": [], "processors": ["job"], "processorSettings": {}}"""
+    config = database_module._migrations()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as upgraded:
+        config.attributes["connection"] = upgraded
+        command.upgrade(config, "0001")
+        upgraded.execute(
+            text(
+                "CREATE TABLE config_resources (kind VARCHAR(32) NOT NULL, name VARCHAR(253) NOT NULL, uid VARCHAR(36) "
+                "NOT NULL, resource_version INTEGER NOT NULL, created_at FLOAT NOT NULL, spec TEXT NOT NULL, "
+                "PRIMARY KEY (kind, name))"
+            )
+        )
+        upgraded.execute(
+            text("CREATE TABLE config_changes (id INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (id))")
+        )
+        upgraded.execute(text("INSERT INTO config_changes VALUES (1, 7)"))
+        upgraded.execute(
+            text("INSERT INTO config_resources VALUES ('ClaraAeTitle', 'brain', 'u', 7, 1700000000.0, :spec)"),
+            {"spec": spec},
+        )
+    engine.dispose()
+    database = Database(path)
+    with database.read() as connection:
+        every: Any = [metadata, config_metadata]
+        assert compare_metadata(MigrationContext.configure(connection), every) == []
+    store = DatabaseConfigStore(database.engine)
+    (found,) = asyncio.run(store.list(Kind.CLARA_AE_TITLE))
+    assert isinstance(found, ClaraAeTitle)
+    assert (found.metadata.uid, found.metadata.generation, found.spec.timeout) == ("u", 1, 5)
+    assert found.metadata.creation_timestamp == "2023-11-14T22:13:20Z"
+    assert asyncio.run(store.version()) == 7
+    changed = asyncio.run(store.replace(Kind.CLARA_AE_TITLE, "brain", {"aeTitle": "BRAIN", "pipelineId": "q"}))
+    assert changed.metadata.generation == 2
     database.close()
 
 
