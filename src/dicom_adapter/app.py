@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import socket
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import structlog
-import uvicorn
 
 from dicom_adapter import __version__, logs, run_file
 from dicom_adapter.api.app import create_app
 from dicom_adapter.api.view import View
 from dicom_adapter.clock import Clock
+from dicom_adapter.config.api_token import api_token
 from dicom_adapter.config.schema import Settings
 from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.config_stores.file import FileConfigStore
@@ -24,6 +21,7 @@ from dicom_adapter.core.export_policy import WarningPolicy
 from dicom_adapter.core.results_policy import ResultsCheck
 from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.engines.local_process import LocalProcessEngine
+from dicom_adapter.http_server import HttpServer
 from dicom_adapter.live import Live
 from dicom_adapter.manager.batcher import Batcher
 from dicom_adapter.manager.configuration import Configuration
@@ -249,7 +247,9 @@ class Adapter:
         """Listen and work until `stopping` is set; then let open associations finish, and keep everything."""
         await self._configuration.step()  # nobody is answered before it is known who may call
         self._warn_of_missing_processors()
-        api = _ApiServer(self._settings.api.host, self._settings.api.port)
+        settings = self._settings.api
+        token = api_token(settings)
+        api = HttpServer(settings.host, settings.port)
         self._scp_workers.start(self._configuration.snapshot())
         self._listener.start()
         live = Live(
@@ -264,12 +264,13 @@ class Adapter:
         )
         app = create_app(
             View(self._database, self._clock, live, self._supervisor.wake, self._configuration.store_of),
-            [self._settings.api.host],
+            [settings.host, *settings.host_names],
+            token,
         )
         workers = asyncio.create_task(self._supervisor.run(stopping))
         try:
-            run_file.write(self._layout.root, f"http://{_in_url(api.host)}:{api.port}")  # where the commands find us
-            log.info("ready", version=__version__, scp_port=self._listener.port, api=f"http://{api.host}:{api.port}")
+            run_file.write(self._layout.root, api.url)  # where the commands find us
+            log.info("ready", version=__version__, scp_port=self._listener.port, api=api.url)
             await api.serve(app, stopping)
         finally:  # whatever happened: an association that still stores has to end before the spool is closed
             stopping.set()
@@ -307,52 +308,5 @@ class Adapter:
         return self._configuration.snapshot().pipelines.get(pipeline_id)
 
 
-class _ApiServer:
-    """uvicorn in our loop, on a socket of ours: a port that is taken is told in words, before anything else starts."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._socket = socket.create_server((host, port), family=family)
-        except OSError as error:
-            raise PermanentError(
-                f"the REST API cannot listen on {host} port {port}: {error.strerror}. Is another adapter running? "
-                "`api.host` and `api.port` say where it listens"
-            ) from error
-        self.port: int = self._socket.getsockname()[1]
-        self._task: asyncio.Task[None] | None = None
-        self._server: _Server | None = None
-
-    async def serve(self, app: object, stopping: asyncio.Event) -> None:
-        """Answer until `stopping` is set, and beyond: until `close`, so that a stop can be watched."""
-        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)  # type: ignore[arg-type]
-        self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait([self._task, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if self._task.done():
-            stopped.cancel()
-            self._task.result()
-            raise PermanentError("the REST API ended by itself")
-
-    async def close(self) -> None:
-        if self._server is not None and self._task is not None and not self._task.done():
-            self._server.should_exit = True
-            await self._task
-
-
-class _Server(uvicorn.Server):
-    """Signals are ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _log_pdu(line: str) -> None:
     log.info(line)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -85,8 +85,10 @@ def install(app: FastAPI) -> None:
 
 
 def _told(status: int, title: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    async def told(_request: Request, error: Exception) -> JSONResponse:
-        return _answer(Problem(title=title, status=status, detail=str(error)))
+    async def told(request: Request, error: Exception) -> JSONResponse:
+        name = request.path_params.get("name") if isinstance(error, NotFoundError) else None
+        words = f"{error}: {name!r}. The list shows the names, in metadata.name" if name else str(error)
+        return _answer(Problem(title=title, status=status, detail=words))
 
     return told
 

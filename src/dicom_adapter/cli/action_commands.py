@@ -1,39 +1,68 @@
-"""retry, release: what a person does about work that stopped."""
+"""retry, cancel, release, drop, resend: what a person does about work."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from dicom_adapter.cli.client import Client, match
+from dicom_adapter.cli.client import Client
+from dicom_adapter.cli.ids import IdArgument, find, find_study, is_uid
 from dicom_adapter.cli.output import print_json, say
-from dicom_adapter.cli.query_commands import IdArgument, ids
-from dicom_adapter.cli.target import ApiOption, FileOption, JsonOption, client
+from dicom_adapter.cli.target import JsonOption, asks
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(retry)
-    app.command()(release)
+    for command in (retry, cancel, release, drop, resend):
+        app.command()(command)
 
 
-def retry(id_: IdArgument, file: FileOption = None, api: ApiOption = None, as_json: JsonOption = False) -> None:
+@asks
+def retry(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
     """Try a failed job or export again, now."""
-    asked = client(file, api)
-    kind_of = {found: kind for kind in ("job", "export") for found in ids(asked, kind)}
-    found = match(id_, iter(kind_of), "job or export")
-    _act(asked, f"/api/v1/{kind_of[found]}s/{found}/retry", f"{kind_of[found]} {found} is tried again", as_json)
+    _act(asked, find(asked, id_, "job", "export"), "retry", "is tried again", as_json)
 
 
-def release(id_: IdArgument, file: FileOption = None, api: ApiOption = None, as_json: JsonOption = False) -> None:
+@asks
+def cancel(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
+    """End a job, with its process, or give an export up: for good, unless it is retried."""
+    _act(asked, find(asked, id_, "job", "export"), "cancel", "is canceled", as_json)
+
+
+@asks
+def release(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
     """Let a held batch go on."""
-    asked = client(file, api)
-    found = match(id_, ids(asked, "batch"), "batch")
-    _act(asked, f"/api/v1/batches/{found}/release", f"batch {found} goes on", as_json)
+    _act(asked, find(asked, id_, "batch"), "release", "goes on", as_json)
 
 
-def _act(asked: Client, path: str, words: str, as_json: bool) -> None:
-    answer = asked.post(path)
+@asks
+def drop(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
+    """Give a held batch up: its files are removed after storage.retention."""
+    _act(asked, find(asked, id_, "batch"), "drop", "is dropped", as_json)
+
+
+@asks
+def resend(
+    asked: Client,
+    reference: Annotated[
+        str, typer.Argument(metavar="ID|UID", help="An export's id, or a Study Instance UID; or a part of it.")
+    ],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="The name of a destination.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Send the files of an export, or all results in a study, to a destination: the same again, or another."""
+    path = find_study(asked, reference) if is_uid(reference) else find(asked, reference, "export")
+    answer = asked.post(f"{path}/resend", {"destination": destination})
     if as_json:
         print_json(answer)
     else:
-        say(words)
+        say(f"sent to {answer['destination']} by export {', '.join(answer['exports'])}")
+
+
+def _act(asked: Client, path: str, action: str, words: str, as_json: bool) -> None:
+    answer = asked.post(f"{path}/{action}")
+    if as_json:
+        print_json(answer)
+    else:
+        say(f"{answer['kind']} {answer['id']} {words}")

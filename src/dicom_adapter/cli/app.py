@@ -8,7 +8,15 @@ import typer
 from typer.core import TyperGroup
 
 from dicom_adapter import __version__
-from dicom_adapter.cli import action_commands, config_commands, dicom_commands, query_commands, service_commands
+from dicom_adapter.cli import (
+    action_commands,
+    config_commands,
+    dicom_commands,
+    list_commands,
+    resource_commands,
+    service_commands,
+    show_commands,
+)
 from dicom_adapter.cli.outcome import CliError
 from dicom_adapter.cli.output import say, warn
 
@@ -53,8 +61,10 @@ def _program() -> typer.Typer:
 
 def _register(program: typer.Typer) -> None:
     service_commands.register(program)
-    query_commands.register(program)
+    list_commands.register(program)
+    show_commands.register(program)
     action_commands.register(program)
+    resource_commands.register(program)
     dicom_commands.register(program)
     config = typer.Typer(help="The configuration file.", no_args_is_help=True)
     config_commands.register(config)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 
-from dicom_adapter.api import schemas
 from dicom_adapter.cli.outcome import CliError, ExitCode
 
 _TIMEOUT = 30.0  # seconds
 _PAGE = 1000  # the API's longest page
-
-Item = TypeVar("Item", bound=schemas.Schema)
 
 
 class NotRunningError(CliError):
@@ -29,10 +26,15 @@ class NotRunningError(CliError):
 class Client:
     """Asks one adapter. Every method raises CliError with words for a person."""
 
-    def __init__(self, url: str, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
-        # trust_env: a proxy for the web is not the way to an adapter
-        self._http = httpx2.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, transport=transport)
+        self._has_token = token is not None
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            # trust_env: a proxy for the web is not the way to an adapter
+            self._http = httpx2.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, headers=headers)
+        except httpx2.InvalidURL:
+            raise CliError(ExitCode.USAGE, f"{self.url!r} is no address: for example http://127.0.0.1:5000") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -41,11 +43,15 @@ class Client:
     def get(self, path: str, **parameters: str | int | None) -> Any:
         """The JSON at a path."""
         known = {key: value for key, value in parameters.items() if value is not None}
-        return self._answer(lambda: self._http.get(path, params=known))
+        return self._answer("GET", path, params=known)
 
-    def post(self, path: str) -> Any:
-        """Take an action. The API takes JSON only, so an empty body says that it is JSON too."""
-        return self._answer(lambda: self._http.post(path, headers={"Content-Type": "application/json"}))
+    def post(self, path: str, body: object = None) -> Any:
+        """Make something, or take an action. The API takes JSON only, so even nothing is an object."""
+        return self._answer("POST", path, json={} if body is None else body)
+
+    def delete(self, path: str) -> Any:
+        """Remove something."""
+        return self._answer("DELETE", path)
 
     def not_ready(self) -> list[str] | None:
         """Why the adapter cannot take a study yet; empty when it can, None when it does not answer."""
@@ -66,12 +72,12 @@ class Client:
             if before is None:
                 return
 
-    def _answer(self, call: Callable[[], httpx2.Response]) -> Any:
+    def _answer(self, method: str, path: str, **request: Any) -> Any:
         try:
-            response = call()
+            response = self._http.request(method, path, **request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             raise NotRunningError(self.url) from None
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise CliError(ExitCode.FAILED, f"the adapter at {self.url} does not answer: {error}") from None
         try:
             body = response.json()
@@ -79,9 +85,17 @@ class Client:
             body = None
         if response.is_success and body is not None:
             return body
+        raise self._refusal(response.status_code, body)
+
+    def _refusal(self, status: int, body: object) -> CliError:
+        """What the API did not do, as the end of a command."""
+        if status == httpx2.codes.UNAUTHORIZED:
+            what = "refuses this token" if self._has_token else "asks for a token"
+            where = "that of its configuration file (-f), of --token-file, or of CLARA_DICOM_TOKEN"
+            return CliError(ExitCode.FAILED, f"the adapter at {self.url} {what}: give {where}")
         detail = body.get("detail") if isinstance(body, dict) else None
-        words = str(detail or f"status {response.status_code}: is {self.url} the API of a DICOM Adapter?")
-        raise CliError(ExitCode.FAILED, words)
+        words = str(detail or f"status {status}: is {self.url} the API of a DICOM Adapter?")
+        return CliError(ExitCode.USAGE if status == httpx2.codes.BAD_REQUEST and detail else ExitCode.FAILED, words)
 
 
 def match(reference: str, ids: Iterator[str], noun: str) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ruamel.yaml import YAML
 
 from dicom_adapter.cli.outcome import ExitCode
-from dicom_adapter.cli.output import print_json, say
+from dicom_adapter.cli.output import print_json, print_yaml, say
 from dicom_adapter.cli.target import FileOption, JsonOption, loaded
 from dicom_adapter.config import ConfigError, Problem, load
 
@@ -61,12 +59,7 @@ def show(file: FileOption = None, as_json: JsonOption = False) -> None:
         print_json(value)
         return
     say(f"# {found.source}")
-    text = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(value, text)
-    say(text.getvalue().rstrip())
+    print_yaml(value)
 
 
 def _as_json(problem: Problem) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and control characters never reach the terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from datetime import datetime
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+from ruamel.yaml import YAML
 
 _GAP = " " * 3  # between the columns of a table
 _INDENT = " " * 4  # before words that stand below their row
@@ -51,6 +53,16 @@ def warn(text: str) -> None:
 def print_json(value: object) -> None:
     """The answer for programs: ASCII, so that it can be piped anywhere."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_yaml(value: object) -> None:
+    """The answer as YAML, its keys in their order."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(value, text)
+    say(text.getvalue().rstrip())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:

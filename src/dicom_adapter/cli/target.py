@@ -1,17 +1,24 @@
-"""Which adapter a command is about: its configuration file, and from that its storage folder and its API."""
+"""Which adapter a command is about: its configuration file, and from that its storage folder, its API and its token."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dicom_adapter import run_file
 from dicom_adapter.cli.client import Client
 from dicom_adapter.cli.outcome import CliError, ExitCode
-from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text, load, load_text
+from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text, fields, load, load_text
+from dicom_adapter.config.api_token import api_token, read_token
+from dicom_adapter.core.errors import PermanentError
+
+TOKEN_VARIABLE = "CLARA_DICOM_TOKEN"
 
 FileOption = Annotated[
     Path | None,
@@ -25,6 +32,14 @@ FileOption = Annotated[
 ApiOption = Annotated[
     str | None,
     typer.Option("--api", help="Address of the REST API, in place of that of the file.", metavar="URL"),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help=f"File with the API's token. Default: the variable {TOKEN_VARIABLE}, else what the configuration says.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: the answer as JSON.")]
 
@@ -40,13 +55,56 @@ def loaded(file: Path | None) -> Loaded:
         raise CliError(ExitCode.USAGE, error.render()) from None
 
 
-def client(file: Path | None, api: str | None) -> Client:
+def asks(command: Callable[..., None]) -> Callable[..., None]:
+    """A command over the API: its first parameter is the Client, and the options that find it take its place."""
+
+    @functools.wraps(command)
+    def run(*, file: Path | None, api: str | None, token_file: Path | None, **arguments: Any) -> None:
+        asked = client(file, api, token_file)
+        try:
+            command(asked, **arguments)
+        finally:
+            asked.close()
+
+    options = {"file": (FileOption, None), "api": (ApiOption, None), "token_file": (TokenFileOption, None)}
+    signature = with_options(command, options)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])  # type: ignore[attr-defined]
+    return run
+
+
+def with_options(command: Callable[..., Any], options: Mapping[str, tuple[Any, object]]) -> inspect.Signature:
+    """The signature of a command with more options, by name: each with its annotation and its default."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    more = [
+        inspect.Parameter(name, keyword, annotation=annotation, default=default)
+        for name, (annotation, default) in options.items()
+    ]
+    return inspect.Signature([*(parameter.replace(kind=keyword) for parameter in own), *more])
+
+
+def client(file: Path | None, api: str | None, token_file: Path | None = None) -> Client:
     """The API to ask: the one named, else that of the running adapter, else that of the file. Raises CliError."""
     if api is not None:
-        return Client(api if "://" in api else f"http://{api}")
+        # The token of a configuration is for its own adapter: an address gets it only with the file that has it.
+        configured = None if file is None else loaded(file).settings
+        return Client(api if "://" in api else f"http://{api}", _token(token_file, configured))
     settings = loaded(file).settings
     running = run_file.running(settings.storage.temporary)
-    return Client(running.api if running else _api_url(settings))
+    return Client(running.api if running else _api_url(settings), _token(token_file, settings))
+
+
+def _token(token_file: Path | None, settings: Settings | None) -> str | None:
+    try:
+        if token_file is not None:
+            return read_token(token_file)
+        if TOKEN_VARIABLE in os.environ:
+            return fields.token(os.environ[TOKEN_VARIABLE])
+        return None if settings is None else api_token(settings.api)
+    except PermanentError as error:
+        raise CliError(ExitCode.USAGE, str(error)) from None
+    except ValueError:
+        raise CliError(ExitCode.USAGE, f"{TOKEN_VARIABLE} holds no token: {fields.TOKEN_WORDS}") from None
 
 
 def _api_url(settings: Settings) -> str:

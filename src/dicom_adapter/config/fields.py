@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Le
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Between(GroupedMetadata):
         yield Le(self.high)
 
 
+TOKEN_WORDS = "16 to 512 of: letters, digits, - . _ ~ + / ="
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 _DEFAULT_REPERTOIRE = re.compile(r"[\x20-\x5b\x5d-\x7e]*")  # PS3.5 6.2: AE excludes backslash and control characters
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123, and the underscore that real networks have
@@ -121,6 +123,18 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def token(text: str) -> str:
+    """Check a bearer token (RFC 6750 2.1): long enough that it is not guessed. Raises ValueError."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("not a token")
+    return text
+
+
+def _secret_token(secret: SecretStr) -> SecretStr:
+    token(secret.get_secret_value())
+    return secret
+
+
 def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
         raise ValueError("an empty list")
@@ -139,6 +153,7 @@ def _no_nul(text: str) -> str:
     return text
 
 
+Token = Annotated[SecretStr, AfterValidator(_secret_token), Allowed(TOKEN_WORDS)]
 Flag = Annotated[bool, Allowed("true or false")]
 Port = Annotated[int, Between(1, 65535), Allowed("1 to 65535")]
 AETitle = Annotated[

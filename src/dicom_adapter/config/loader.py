@@ -107,7 +107,10 @@ def _anchored(settings: Settings, base: Path | None) -> Settings:
     if base is None:
         return settings
     storage = settings.storage.model_copy(update={"temporary": base / settings.storage.temporary})
-    return settings.model_copy(update={"storage": storage})
+    api = settings.api
+    if api.token_file is not None:
+        api = api.model_copy(update={"token_file": base / api.token_file})
+    return settings.model_copy(update={"storage": storage, "api": api})
 
 
 def _copy(value: Any) -> Any:
@@ -148,7 +151,7 @@ def _schema_problem(document: Document, error: Mapping[str, Any]) -> Problem:
     if error["loc"][-1] == "[key]":
         allowed: str | None = "a name of letters, digits and underscores"
         return Problem("wrong name", path=place, position=position, found=quote(path[-1]), allowed=allowed)
-    found = quote(_value(document.tree, path))
+    found = "a value that is not shown" if reference.is_secret(path) else quote(_value(document.tree, path))
     return Problem("wrong value", path=place, position=position, found=found, allowed=reference.allowed(path))
 
 

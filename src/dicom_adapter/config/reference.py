@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from dicom_adapter.config.fields import Allowed
 from dicom_adapter.config.schema import Section, Settings
 
-_TYPE_WORDS = {bool: "bool", int: "int", float: "number", str: "string", Path: "path", Mapping: "map"}
+_TYPE_WORDS = {
+    SecretStr: "string",
+    bool: "bool",
+    int: "int",
+    float: "number",
+    str: "string",
+    Path: "path",
+    Mapping: "map",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +61,32 @@ def keys(section: type[Section] = Settings, prefix: str = "") -> Iterator[Key]:
 
 def allowed(path: Sequence[str | int]) -> str | None:
     """What the value at a path may be, in words; None for a path that the schema does not have."""
+    shape, metadata = _at(path)
+    return None if shape is None else _allowed_words(shape, metadata)
+
+
+def _at(path: Sequence[str | int]) -> tuple[Any, Sequence[Any]]:
+    """The type at a path and its metadata; None for a path that the schema does not have."""
     shape: Any = Settings
     metadata: Sequence[Any] = ()
     for part in path:
         if _is_section(shape) and isinstance(part, str):
             field = next((field for field in shape.model_fields.values() if field.alias == part), None)
             if field is None:
-                return None
+                return None, ()
             shape, metadata = _unwrap(field.annotation, field.metadata)
         elif get_origin(shape) is tuple and isinstance(part, int):
             shape, metadata = _unwrap(get_args(shape)[0], ())
         elif get_origin(shape) is Mapping:
             shape, metadata = _unwrap(get_args(shape)[1], ())
         else:
-            return None
-    return _allowed_words(shape, metadata)
+            return None, ()
+    return shape, metadata
+
+
+def is_secret(path: Sequence[str | int]) -> bool:
+    """Whether the value at a path must never be shown."""
+    return _at(path)[0] is SecretStr
 
 
 def known_keys(path: Sequence[str | int]) -> tuple[str, ...]:

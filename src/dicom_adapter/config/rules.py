@@ -217,12 +217,26 @@ def _api_beyond_this_machine(settings: Settings) -> Iterator[Finding]:
         loopback = host == "localhost"
     if loopback:
         return
-    message = "the REST API has no authentication: whoever reaches this address can operate the adapter"
+    if settings.api.token is not None or settings.api.token_file is not None:
+        return
+    message = "without a token, whoever reaches this address can operate the adapter"
     if settings.api.anonymous:
         yield Finding(("api", "host"), message, Severity.WARNING, found=quote(host), allowed="127.0.0.1")
     else:
-        hint = "`api.anonymous: true` says that this is meant, on a network that only operators reach"
+        hint = (
+            "set `api.token-file` (or `api.token`); `api.anonymous: true` says that none is meant, on a network that"
+            " only operators reach"
+        )
         yield Finding(("api", "host"), message, found=quote(host), allowed="127.0.0.1", hint=hint)
+
+
+def _one_token(settings: Settings) -> Iterator[Finding]:
+    api = settings.api
+    if api.token is not None and api.token_file is not None:
+        yield Finding(("api", "token-file"), "there is a token in `api.token` already", hint="keep one of the two")
+    if api.anonymous and (api.token is not None or api.token_file is not None):
+        hint = "leave one out: with a token, everybody is asked for it"
+        yield Finding(("api", "anonymous"), "contradicts the token", found="true", hint=hint)
 
 
 def _makes_jobs(entry: AeTitleEntry) -> bool:
@@ -253,5 +267,6 @@ _RULES: tuple[tuple[Rule, tuple[Path, ...]], ...] = (
     (_scu_associations, ((*_SCU, "max-associations"),)),
     (_masking, ((*_SCP, "log-phi"), (*_SCU, "log-phi"))),
     (_durability, (("storage", "durability"),)),
-    (_api_beyond_this_machine, (("api", "host"),)),
+    (_api_beyond_this_machine, (("api",),)),
+    (_one_token, (("api",),)),
 )

@@ -31,6 +31,7 @@ from dicom_adapter.config.fields import (
     Retention,
     Seconds,
     Size,
+    Token,
     TransferSyntaxes,
     Uid,
     Url,
@@ -308,9 +309,16 @@ class Results(Section):
 class Api(Section):
     """api"""
 
-    host: Host = ours("127.0.0.1", "Address of the REST API. Beyond this machine only with `anonymous`.")
+    host: Host = ours(
+        "127.0.0.1", "Address of the REST API. Beyond this machine only with a token, or with `anonymous`."
+    )
     port: Annotated[int, Between(0, 65_535), Allowed("0 to 65535; 0 takes a free port")] = ours(5000, "Its TCP port.")
-    anonymous: Flag = ours(False, "true: whoever reaches the API may act on studies. It has no authentication yet.")
+    host_names: tuple[Host, ...] = ours(
+        (), "Names by which clients may call it, beside `host`, localhost and addresses; of a cluster's service, say."
+    )
+    token: Token | None = ours(None, "Bearer token that everything but /health asks for. Better in a file of its own.")
+    token_file: Folder | None = ours(None, "File that holds the token, in place of `token`.")
+    anonymous: Flag = ours(False, "true: no token, though others can reach the API: whoever does may act on studies.")
 
 
 class Log(Section):

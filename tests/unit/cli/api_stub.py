@@ -14,10 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class ApiStub:
-    """`answers`: by method and path, what is sent, or (status, what is sent). `asked`: every call."""
+    """`answers`: by method and path, what is sent, or (status, what is sent). `asked`: every call; `bodies`, `tokens`:
+    what came with it.
+    """
 
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, list[str]], str]] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def page(self, *items: dict[str, Any], following: str | None = None) -> dict[str, Any]:
@@ -35,16 +39,22 @@ def serving_api(stub: ApiStub) -> Iterator[ApiStub]:
         def do_POST(self) -> None:
             self.answer()
 
+        def do_DELETE(self) -> None:
+            self.answer()
+
         def answer(self) -> None:
             parts = urlsplit(self.path)
             call = f"{self.command} {parts.path}"
             query = parse_qs(parts.query)
             stub.asked.append((call, query, self.headers.get("Content-Type", "")))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            stub.bodies.append(json.loads(body) if body else None)
+            stub.tokens.append(self.headers.get("Authorization"))
             found = stub.answers.get(call + "".join(f"?before={value}" for value in query.get("before", [])))
             if found is None:
                 found = (404, {"title": "Not found", "status": 404, "detail": f"nothing at {call}"})
-            status, body = found if isinstance(found, tuple) else (200, found)
-            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            status, answer = found if isinstance(found, tuple) else (200, found)
+            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()

@@ -103,3 +103,12 @@ def test_a_file_that_is_not_there() -> None:
     result = run("start", "-f", "/nowhere/app.yaml")
     assert result.exit_code == 2
     assert "cannot read the file" in result.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_show_hides_the_token(tmp_path: Path, form: list[str]) -> None:
+    path = tmp_path / "app.yaml"
+    path.write_text("api: {token: secret-0123456789abcdef}\n")
+    out = run("config", "show", "-f", str(path), *form).output
+    assert "**********" in out
+    assert "secret" not in out

@@ -235,15 +235,34 @@ def test_one_job_and_one_export(api: ApiStub) -> None:
         ("retry", "1m82mz", f"POST /api/v1/jobs/{OTHER_JOB['id']}/retry"),  # on the second page
         ("retry", "qqq", f"POST /api/v1/exports/{EXPORT['id']}/retry"),
         ("release", "m54", f"POST /api/v1/batches/{BATCH['id']}/release"),
+        ("drop", "m54", f"POST /api/v1/batches/{BATCH['id']}/drop"),
+        ("cancel", "b5r5", f"POST /api/v1/jobs/{JOB['id']}/cancel"),
+        ("cancel", "qqq", f"POST /api/v1/exports/{EXPORT['id']}/cancel"),
     ],
 )
 def test_actions(api: ApiStub, command: str, reference: str, call: str) -> None:
-    done = {"kind": "k", "id": "i", "action": command}
+    done = {"kind": "job", "id": "i", "action": command}
     api.answers[call] = done
-    assert run(api, command, reference).stdout.endswith("again\n" if command == "retry" else "goes on\n")
+    words = {"retry": "is tried again", "release": "goes on", "drop": "is dropped", "cancel": "is canceled"}
+    assert run(api, command, reference).stdout == f"job i {words[command]}\n"
     assert api.asked[-1][0] == call
     assert api.asked[-1][2] == "application/json"  # the API takes nothing else
     assert json.loads(run(api, command, reference, "--json").stdout) == done
+
+
+@pytest.mark.parametrize(
+    ("reference", "call"),
+    [
+        ("qqq", f"POST /api/v1/exports/{EXPORT['id']}/resend"),
+        ("1.2.840.99", "POST /api/v1/studies/1.2.840.99/resend"),
+        (".100", "POST /api/v1/studies/1.2.840.100/resend"),
+    ],
+)
+def test_resend(api: ApiStub, reference: str, call: str) -> None:
+    api.answers[call] = {"destination": "Archive", "exports": ["e8", "e9"]}
+    assert run(api, "resend", reference, "archive").stdout == "sent to Archive by export e8, e9\n"
+    assert (api.asked[-1][0], api.bodies[-1]) == (call, {"destination": "archive"})
+    assert json.loads(run(api, "resend", reference, "archive", "--json").stdout)["exports"] == ["e8", "e9"]
 
 
 def test_an_action_that_the_adapter_refuses(api: ApiStub) -> None:

@@ -203,6 +203,29 @@ def test_what_is_shown_cannot_write_into_a_terminal() -> None:
     assert report.count("\\x1b") == 2
 
 
+@pytest.mark.parametrize(
+    "value", ["secret", "secret secret secret", "secretsecretsecr\u00e9t", "[secret]", "'secret\\x1b[2J'"]
+)
+def test_a_wrong_token_is_not_shown(value: str) -> None:
+    (problem,) = problems_of(f"api: {{token: {value}}}")
+    assert (problem.path, problem.line, problem.column) == ("api.token", 1, 7)
+    assert problem.allowed is not None
+    assert "16 to 512" in problem.allowed
+    assert "secret" not in problem.render()
+
+
+def test_a_token_is_no_part_of_the_settings_in_words() -> None:
+    settings = loaded("api: {token: secret-0123456789abcdef}").settings
+    assert settings.api.token is not None
+    assert settings.api.token.get_secret_value() == "secret-0123456789abcdef"
+    assert "secret" not in f"{settings!r}{settings}{settings.model_dump_json()}"
+
+
+def test_an_api_for_others_without_a_token_says_where() -> None:
+    (problem,) = problems_of("api:\n  host: 0.0.0.0\n")
+    assert (problem.path, problem.line, problem.column) == ("api.host", 2, 3)
+
+
 def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "absent.yaml", {})
@@ -216,6 +239,11 @@ def test_the_default_folder_starts_at_the_file_too(tmp_path: Path, text: str) ->
     file = tmp_path / "adapter.yaml"
     file.write_text(text)
     assert load(file, {}).settings.storage.temporary == tmp_path / "storage"
+
+
+def test_a_relative_token_file_starts_at_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / "app.yaml").write_text("api: {token-file: ./secrets/token}")
+    assert load(tmp_path / "app.yaml", {}).settings.api.token_file == tmp_path / "secrets" / "token"
 
 
 def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_documentation_has_the_table() -> None:
 
 def test_the_examples_of_the_documentation_load() -> None:
     examples = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         load_text(example, {}).require_runnable()
 

@@ -58,6 +58,12 @@ RULES = [
     ("storage: {durability: none}", [(WARNING, "storage.durability")]),
     ("api: {host: 0.0.0.0}", [(ERROR, "api.host")]),
     ("api: {host: 0.0.0.0, anonymous: true}", [(WARNING, "api.host")]),
+    ("api: {host: 0.0.0.0, token: 0123456789abcdef}", []),
+    ("api: {host: 0.0.0.0, token-file: token}", []),
+    ("api: {token-file: token}", []),
+    ("api: {token: 0123456789abcdef, token-file: token}", [(ERROR, "api.token-file")]),
+    ("api: {token: 0123456789abcdef, anonymous: true}", [(ERROR, "api.anonymous")]),
+    ("api: {host: 0.0.0.0, token-file: token, anonymous: true}", [(ERROR, "api.anonymous")]),
     ("api: {host: localhost}", []),
     ("api: {host: '::1'}", []),
 ]
