@@ -25,7 +25,7 @@ from dicom_adapter.config.resources import GROUP, Kind
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "dicom-adapter"
 SAMPLE = (ROOT / "tests" / "fixtures" / "two_pipelines.yaml").read_text()
-TOKEN = {"api": {"token": {"existingSecret": "rest-token"}}}
+TOKEN: Mapping[str, Any] = {"api": {"token": {"existingSecret": "rest-token"}}}
 
 yaml = YAML(typ="safe")
 
@@ -182,11 +182,12 @@ def in_force(changes: Mapping[str, Any]) -> Settings:
     return load_text(only("ConfigMap", changes)["data"]["app.yaml"], environ, base=Path("/app")).settings
 
 
-@pytest.mark.parametrize("name", ["anonymous", "as the original chart had it"])
+@pytest.mark.parametrize("name", ["an existing secret", "anonymous", "as the original chart had it"])
 def test_file_and_chart_say_the_same_to_the_adapter(name: str) -> None:
-    """A start with what the pod has succeeds, and listens and stores where the pod expects it."""
-    changes = {**VARIANTS[name], "api": {"anonymous": True}}
+    """A start with what the pod has listens where the pod expects it."""
+    changes = VARIANTS[name]
     settings = in_force(changes)
+    assert settings.api.anonymous is (settings.api.token_file is None)
     ports = {port["name"]: port["containerPort"] for port in container(changes)["ports"]}
     assert ports == {"dicom": settings.dicom.scp.port, "api": settings.api.port}
     assert settings.api.host == "0.0.0.0"
@@ -283,9 +284,11 @@ def test_services_lead_to_the_ports_of_the_pod() -> None:
 
 def test_the_api_is_reached_by_the_name_of_its_service() -> None:
     """The API refuses a Host that it does not know (DNS rebinding); these are what pods write."""
-    (names,) = [each["value"] for each in container()["env"] if each["name"] == "DICOM_ADAPTER_API_HOST_NAMES"]
     service = "demo-dicom-adapter-api"
-    assert {service, f"{service}.imaging", f"{service}.imaging.svc"} <= set(names.split(","))
+    named = {**TOKEN, "api": {**TOKEN["api"], "hostNames": ["adapter.example.org"]}}
+    assert {service, f"{service}.imaging", f"{service}.imaging.svc", "adapter.example.org"} <= set(
+        in_force(named).api.host_names
+    )
 
 
 def test_who_may_reach_what() -> None:
@@ -309,7 +312,7 @@ def test_a_token_is_a_file_that_only_the_pod_reads() -> None:
     for changes, name in ((TOKEN, "rest-token"), (made, secret["metadata"]["name"])):
         volume = next(volume for volume in pod(changes)["volumes"] if volume["name"] == "token")
         assert volume["secret"]["secretName"] == name
-        (path,) = [each["value"] for each in container(changes)["env"] if each["name"].endswith("_TOKEN_FILE")]
+        path = in_force(changes).api.token_file
         mount = next(mount for mount in container(changes)["volumeMounts"] if mount["name"] == "token")
-        assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+        assert str(path) == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
     assert not any(volume["name"] == "token" for volume in pod(VARIANTS["anonymous"])["volumes"])

@@ -13,6 +13,7 @@ from dicom_adapter.cli import (
     config_commands,
     dicom_commands,
     list_commands,
+    migration_commands,
     resource_commands,
     service_commands,
     show_commands,
@@ -68,6 +69,7 @@ def _register(program: typer.Typer) -> None:
     dicom_commands.register(program)
     config = typer.Typer(help="The configuration file.", no_args_is_help=True)
     config_commands.register(config)
+    migration_commands.register(config)
     program.add_typer(config, name="config")
 
 

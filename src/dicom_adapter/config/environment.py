@@ -2,7 +2,7 @@
 
 Those of the specification (12.1.3.3) are service discovery as Kubernetes does it: both of a pair override the file; one
 alone changes nothing, and a warning says so. Ours are what a container decides and the site's file should not have to:
-on which address the REST API listens inside it.
+on which address the REST API listens inside it, and who may call.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from dicom_adapter.config.document import Value
 from dicom_adapter.config.fields import host as check_host
 from dicom_adapter.config.problems import Problem, quote
 
@@ -20,7 +21,9 @@ Key: TypeAlias = tuple[str, str]  # section, key in it
 _SINGLE: Mapping[str, Key] = {
     "DICOM_ADAPTER_API_ANONYMOUS": ("api", "anonymous"),
     "DICOM_ADAPTER_API_HOST": ("api", "host"),
+    "DICOM_ADAPTER_API_TOKEN_FILE": ("api", "token-file"),
 }
+_LISTS: Mapping[str, Key] = {"DICOM_ADAPTER_API_HOST_NAMES": ("api", "host-names")}  # with commas between
 
 # (variable of the host, variable of the port, key under `services`, how the endpoint is written)
 _PAIRS = (
@@ -34,9 +37,10 @@ _PAIRS = (
 )
 
 
-def overrides(environ: Mapping[str, str]) -> tuple[dict[Key, str], list[Problem], list[Problem]]:
+def overrides(environ: Mapping[str, str]) -> tuple[dict[Key, Value], list[Problem], list[Problem]]:
     """Values for keys, problems, and warnings."""
-    values: dict[Key, str] = {key: environ[name] for name, key in _SINGLE.items() if environ.get(name)}
+    values: dict[Key, Value] = {key: environ[name] for name, key in _SINGLE.items() if environ.get(name)}
+    values |= {key: [*environ[name].split(",")] for name, key in _LISTS.items() if environ.get(name)}
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for host_name, port_name, key, form in _PAIRS:

@@ -58,6 +58,15 @@ def test_the_address_of_the_api_is_the_containers(text: str) -> None:
     assert load_text(text, {"DICOM_ADAPTER_API_HOST": ""}).settings.api.host == "127.0.0.1"
 
 
+def test_names_and_token_of_the_api() -> None:
+    variables = {
+        "DICOM_ADAPTER_API_HOST_NAMES": "adapter,adapter.imaging",
+        "DICOM_ADAPTER_API_TOKEN_FILE": "/run/token",
+    }
+    api = load_text("", variables).settings.api
+    assert (api.host_names, str(api.token_file)) == (("adapter", "adapter.imaging"), "/run/token")
+
+
 def test_what_a_variable_says_is_checked_as_if_it_stood_in_the_file() -> None:
     with pytest.raises(ConfigError) as caught:
         load_text("", {"DICOM_ADAPTER_API_HOST": "no host!"})
