@@ -17,7 +17,9 @@ help:  ## this list
 
 install: $(INSTALLED)  ## .venv with everything, `clara` on its bin
 
-$(INSTALLED): requirements/all.txt pyproject.toml scripts/install.py scripts/find-python
+PROTOS := $(wildcard src/dicom_adapter/engines/clara_platform/*.proto)
+
+$(INSTALLED): requirements/all.txt pyproject.toml hatch_build.py $(PROTOS) scripts/install.py scripts/find-python
 	@python=$$(sh scripts/find-python $(PYTHON)) && "$$python" scripts/install.py .venv requirements/all.txt
 	@touch $@ && echo "ready: $(BIN)/clara"
 
@@ -63,4 +65,4 @@ lock: $(INSTALLED)  ## write requirements/ anew (ARGS=--upgrade for newer versio
 	@git diff --stat -- requirements
 
 clean:  ## remove what these commands made
-	@rm -rf .venv dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv dist demo-output $(PROTOS:.proto=_pb2.py) $(PROTOS:.proto=_pb2.pyi) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

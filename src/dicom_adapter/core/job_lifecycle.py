@@ -63,5 +63,13 @@ def job_name(ae_title: str, pipeline_name: str, batch_id: str, key: str = "") ->
     return f"{readable}-{unique}"[-MAX_JOB_NAME_LENGTH:].lstrip("-")
 
 
+def attempt_name(name: str, attempt: int) -> str:
+    """The name of one attempt, for an engine that tells jobs apart by name. That of the first is the job's own."""
+    if attempt == 1:
+        return name
+    suffix = f"-attempt-{attempt}"
+    return f"{name[-(MAX_JOB_NAME_LENGTH - len(suffix)) :].lstrip('-')}{suffix}"
+
+
 def _normalised(text: str) -> str:
     return re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9-]", "-", text)).strip("-").lower()

@@ -161,6 +161,15 @@ class FileOutcome:
     reason: str | None = None
 
 
+class JobPriority(StrEnum):
+    """How an engine that has many jobs orders them (contract 1.6)."""
+
+    LOWER = "lower"
+    NORMAL = "normal"
+    HIGHER = "higher"
+    IMMEDIATE = "immediate"
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """All that an engine needs to create a job. The same name and attempt always mean the same job."""
@@ -170,6 +179,8 @@ class JobSpec:
     attempt: int
     pipeline_id: str
     manifest: Mapping[str, object] = field(default_factory=dict)  # job.json: ids, AE Titles, series; no patient data
+    priority: JobPriority = JobPriority.NORMAL
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what people see of it at the engine; no patient data
 
 
 @dataclass(frozen=True, slots=True)

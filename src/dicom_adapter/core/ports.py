@@ -5,7 +5,7 @@ Upper layers depend on these; `app` injects the real ones; `tests/conformance` r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +60,19 @@ class LocalResults(Protocol):
 
     def log_files(self, ref: JobRef) -> Mapping[str, Path]:
         """stdout and stderr of the job, by those names."""
+        ...
+
+
+class Payloads(Protocol):
+    """Files of jobs that run elsewhere."""
+
+    def download(self, payload_id: str, name: str) -> AsyncIterator[bytes]:
+        """The content of one file in pieces, as they come. `name`: relative to the payload's root, `/` between folders.
+
+        Raises, also in the middle:
+            PermanentError: trying again changes nothing.
+            TemporaryError: it may work later; what came so far is worth nothing.
+        """
         ...
 
 
