@@ -81,8 +81,9 @@ class FaultyFileSystem(FileSystem):
     def _strike(self, name: str, arguments: tuple[Any, ...]) -> None:
         if self._fault is None:
             if self._torn and name == "write":
-                file, data = arguments
-                os.write(file, bytes(data)[: len(data) // 2])
+                file, data, *before = arguments
+                whole = b"".join([*before, data])
+                os.write(file, whole[: len(whole) // 2])
             self.bury()
             raise Died
         # A full disk still lets things be removed and opened.
@@ -157,9 +158,9 @@ class PowerCutFileSystem(FileSystem):
     def open_lock(self, name: str, directory: int) -> int:
         return self._keep(super().open_lock(name, directory))
 
-    def write(self, file: int, data: bytes | memoryview) -> None:
+    def write(self, file: int, data: bytes | memoryview, before: bytes = b"") -> None:
         self._dirty.add(os.fstat(file).st_ino)
-        super().write(file, data)
+        super().write(file, data, before)
 
     def rename(self, source: str, source_directory: int, target: str, target_directory: int) -> None:
         super().rename(source, source_directory, target, target_directory)

@@ -88,6 +88,14 @@ class SpoolMachine(RuleBasedStateMachine):
         self.acknowledged.setdefault(name, {})[instance.number] = head() + content
 
     @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def prepare(self, data: st.DataObject) -> None:
+        try:
+            self.open[data.draw(st.sampled_from(sorted(self.open)))].prepare()
+        except Died:
+            self.restart()
+
+    @precondition(lambda self: self.open)
     @rule(data=st.data(), outcome=ENDS)
     def end(self, data: st.DataObject, outcome: AssociationOutcome) -> None:
         name = data.draw(st.sampled_from(sorted(self.open)))

@@ -8,8 +8,9 @@ SECURITY: reads what a peer sends, at most `MAX_LENGTH` bytes; unknown elements 
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -85,6 +86,8 @@ class CommandSet(NamedTuple):
 
 _HEADER = struct.Struct("<HHI")
 _US = struct.Struct("<H")
+_US_ELEMENT = struct.Struct("<HHIH")
+_GROUP_LENGTH = struct.Struct("<HHII")
 
 # Element -> field of CommandSet, in the order in which they are sent: ascending (PS3.7 6.3.1).
 _NUMBERS: dict[int, str] = {
@@ -102,7 +105,11 @@ _TEXTS: dict[int, str] = {
     Element.AFFECTED_SOP_INSTANCE_UID: "affected_sop_instance_uid",
     Element.REQUESTED_SOP_INSTANCE_UID: "requested_sop_instance_uid",
 }
-_ASCENDING = sorted({**_NUMBERS, **_TEXTS}.items())
+_ASCENDING = [
+    (CommandSet._fields.index(name), number, number in _TEXTS)
+    for number, name in sorted({**_NUMBERS, **_TEXTS}.items())
+]
+_command_of: Callable[[tuple[object, ...]], CommandSet] = functools.partial(tuple.__new__, CommandSet)  # type: ignore[assignment]
 
 
 def _malformed(what: str) -> RemoteProtocolError:
@@ -145,22 +152,97 @@ def decode(data: bytes) -> CommandSet:
     return CommandSet(**fields, others=others)  # type: ignore[arg-type]  # each name has its type by its table
 
 
+class CommandReader:
+    """Reads the commands of one association, one after the other.
+
+    They differ in Message ID and Affected SOP Instance UID only, nearly always: what has the bytes of the last command
+    everywhere else, its headers among them, is that command with these two values.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: _Pattern | None = None
+
+    def read(self, data: bytes) -> CommandSet:
+        """As `decode`."""
+        command = self._last.read(data) if self._last is not None else None
+        if command is None:
+            command = decode(data)
+            self._last = _pattern(data, command)
+        return command
+
+
+class _Pattern:
+    """A command, and where in its bytes the two values lie that the next one may have otherwise."""
+
+    __slots__ = ("_fields", "_length", "_same", "_unpack")
+
+    def __init__(self, data: bytes, command: CommandSet, message_id: int, instance: int, instance_length: int) -> None:
+        between, after = instance - message_id - _US.size, len(data) - instance - instance_length
+        self._unpack = struct.Struct(f"<{message_id}sH{between}s{instance_length}s{after}s").unpack
+        self._same = self._unpack(data)[::2]
+        self._length = len(data)
+        self._fields = command[:_MESSAGE_ID], command[_MESSAGE_ID + 1 : _INSTANCE], command[_INSTANCE + 1 :]
+
+    def read(self, data: bytes) -> CommandSet | None:
+        """The command in `data`; None: it is made in another way."""
+        if len(data) != self._length:
+            return None
+        before, message_id, between, instance, after = self._unpack(data)
+        if (before, between, after) != self._same:
+            return None
+        first, middle, last = self._fields
+        return _command_of((*first, message_id, *middle, text(instance), *last))
+
+
+_MESSAGE_ID = CommandSet._fields.index("message_id")
+_INSTANCE = CommandSet._fields.index("affected_sop_instance_uid")
+
+
+def _pattern(data: bytes, command: CommandSet) -> _Pattern | None:
+    """None: one of the two values is missing or there twice, or they come in another order."""
+    values: dict[int, tuple[int, int]] = {}
+    offset = 0
+    while offset < len(data):
+        _, number, length = _HEADER.unpack_from(data, offset)
+        offset += _HEADER.size
+        if number in values:
+            return None
+        values[number] = offset, length
+        offset += length
+    message_id, _ = values.get(Element.MESSAGE_ID, (0, 0))
+    instance, instance_length = values.get(Element.AFFECTED_SOP_INSTANCE_UID, (0, 0))
+    if not 0 < message_id < instance:
+        return None
+    return _Pattern(data, command, message_id, instance, instance_length)
+
+
 def encode(command: CommandSet) -> bytes:
     """The bytes of a command set: elements in ascending order, values padded to even length, group length first."""
-    elements = [
-        (number, _value(number, value)) for number, name in _ASCENDING if (value := getattr(command, name)) is not None
-    ]
+    elements: list[tuple[int, bytes]] = []
+    for place, number, is_text in _ASCENDING:
+        value = command[place]
+        if value is None:
+            continue
+        if is_text:
+            elements.append((number, _element(number, _padded(number, value))))
+        elif number == Element.COMMAND_DATA_SET_TYPE:
+            elements.append((number, _US_ELEMENT.pack(0, number, 2, DATA_SET if value else NO_DATA_SET)))
+        else:
+            elements.append((number, _US_ELEMENT.pack(0, number, 2, value)))
     if command.others:
-        elements = sorted([*elements, *command.others.items()])
-    body = b"".join([_HEADER.pack(0, number, len(raw)) + raw for number, raw in elements])
-    return _HEADER.pack(0, Element.COMMAND_GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
+        elements = sorted([*elements, *((number, _element(number, raw)) for number, raw in command.others.items())])
+    body = b"".join([element for _, element in elements])
+    return _GROUP_LENGTH.pack(0, Element.COMMAND_GROUP_LENGTH, 4, len(body)) + body
 
 
-def _value(number: int, value: int | str) -> bytes:
-    if isinstance(value, bool):
-        return _US.pack(DATA_SET if value else NO_DATA_SET)
-    if isinstance(value, int):
-        return _US.pack(value)
-    raw = value.encode("latin-1")
-    padding = b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
-    return raw + padding if len(raw) % 2 else raw
+def _element(number: int, value: bytes) -> bytes:
+    return _HEADER.pack(0, number, len(value)) + value
+
+
+def _padded(number: int, text: str) -> bytes:
+    raw = text.encode("latin-1")
+    if len(raw) % 2:
+        raw += b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
+    return raw

@@ -14,6 +14,7 @@ exception.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections import deque
@@ -33,7 +34,12 @@ _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
 _STUDY: Final = 0x0020000D
 _SERIES: Final = 0x0020000E
-_WANTED: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES})
+_FIELDS: Final = {
+    _SOP_CLASS: "sop_class_uid",
+    _SOP_INSTANCE: "sop_instance_uid",
+    _STUDY: "study_instance_uid",
+    _SERIES: "series_instance_uid",
+}
 
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
@@ -70,7 +76,7 @@ class HeadLayout:
     `values`: (tag, offset, bytes) of each UID.
     """
 
-    __slots__ = ("_expected", "_length", "_unpack", "_values")
+    __slots__ = ("_expected", "_length", "_mask", "_values")
 
     def __init__(
         self,
@@ -78,21 +84,25 @@ class HeadLayout:
         headers: Sequence[tuple[int, int]],
         values: Sequence[tuple[int, int, int]],
     ) -> None:
-        form, end = ["<"], 0
+        self._values = tuple((_FIELDS[tag], offset, offset + length) for tag, offset, length in values)
+        mask = bytearray(max(offset + length for offset, length in (*headers, *(place[1:] for place in values))))
         for offset, length in headers:
-            form.append(f"{offset - end}x{length}s")
-            end = offset + length
-        plan = struct.Struct("".join(form))
-        self._unpack = plan.unpack_from
-        self._expected = plan.unpack_from(data)
-        self._values = tuple((tag, offset, offset + length) for tag, offset, length in values)
-        self._length = max([end, *(last for _, _, last in self._values)])
+            mask[offset : offset + length] = b"\xff" * length
+        self._length = len(mask)
+        self._mask = int.from_bytes(mask, "little")
+        self._expected = self._mask & int.from_bytes(data[: self._length], "little")
 
-    def read(self, data: bytes | memoryview) -> list[tuple[int, bytes]] | None:
-        """(tag, value) of each UID of a head whose headers are all the same; None: it has to be scanned."""
-        if len(data) < self._length or self._unpack(data) != self._expected:
+    def read(self, data: bytes | memoryview) -> list[tuple[str, str]] | None:
+        """(field of HeadScanner, UID) of a head whose headers are all the same; None: it has to be scanned."""
+        length = self._length
+        if len(data) < length or int.from_bytes(data[:length], "little") & self._mask != self._expected:
             return None
-        return [(tag, bytes(data[start:end])) for tag, start, end in self._values]
+        return [(field, _text(bytes(data[start:end]))) for field, start, end in self._values]
+
+
+@functools.lru_cache(maxsize=256)  # class, study and series are those of the slice before
+def _text(value: bytes) -> str:
+    return value.decode("ascii", "replace").rstrip("\0 ")
 
 
 class HeadScanner:
@@ -168,8 +178,8 @@ class HeadScanner:
         if values is None:
             return False
         self.layout = self._like
-        for tag, value in values:
-            self._note(tag, value)
+        for field, uid in values:
+            setattr(self, field, uid)
         self.done = True
         return True
 
@@ -258,7 +268,7 @@ class HeadScanner:
                 if tag > _SERIES:
                     self.done = True
                     return None
-                if tag in _WANTED:
+                if tag in _FIELDS:
                     if length > _LONGEST_UID:
                         return self._fail(f"a UID of {length} bytes")
                     if end - position < length:
@@ -299,16 +309,8 @@ class HeadScanner:
         return None
 
     def _note(self, tag: int, value: bytes) -> None:
-        uid = value.decode("ascii", "replace").rstrip("\0 ")
-        if tag == _SOP_CLASS:
-            self.sop_class_uid = uid
-        elif tag == _SOP_INSTANCE:
-            self.sop_instance_uid = uid
-        elif tag == _STUDY:
-            self.study_instance_uid = uid
-        else:
-            self.series_instance_uid = uid
-            self.done = True
+        setattr(self, _FIELDS[tag], _text(value))
+        self.done = tag == _SERIES
 
 
 def _detect(data: bytes | memoryview) -> _Encoding:

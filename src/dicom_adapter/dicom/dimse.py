@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from dicom_adapter.dicom import command_set
-from dicom_adapter.dicom.command_set import RESPONSE_BIT, CommandField, CommandSet, Priority
+from dicom_adapter.dicom.command_set import RESPONSE_BIT, CommandField, CommandReader, CommandSet, Priority
 from dicom_adapter.dicom.errors import RemoteProtocolError
 from dicom_adapter.dicom.pdu import AbortReason, PdvFragment
 from dicom_adapter.dicom.pdu_encoder import PDV_OVERHEAD, p_data_header
@@ -24,12 +24,13 @@ MAX_ERROR_COMMENT = 64  # characters, VR LO
 class MessageReceiver:
     """Puts received PDV fragments together to messages. `context_ids`: the accepted presentation contexts."""
 
-    __slots__ = ("_command", "_context_id", "_context_ids", "_expects_command", "expects_data_set")
+    __slots__ = ("_command", "_context_id", "_context_ids", "_reader", "expects_data_set")
 
     def __init__(self, context_ids: Collection[int]) -> None:
         self._context_ids = context_ids
         self._context_id: int | None = None  # of the message that is arriving; None: between two
         self._command = bytearray()
+        self._reader = CommandReader()
         self.expects_data_set = False  # a command was complete, and its data set is not
 
     @property
@@ -43,6 +44,11 @@ class MessageReceiver:
         Raises RemoteProtocolError for a fragment that is of no message, or of another than the one that is arriving.
         """
         context_id, is_command, is_last, data, remaining = fragment
+        if context_id == self._context_id and self.expects_data_set and not is_command:  # nearly always
+            if is_last and not remaining:
+                self.expects_data_set = False
+                self._context_id = None
+            return None
         if self._context_id is None:
             if context_id not in self._context_ids:
                 raise RemoteProtocolError(f"PDV with presentation context id {context_id}, which was not accepted")
@@ -56,18 +62,12 @@ class MessageReceiver:
             raise RemoteProtocolError(
                 f"PDV of a {found} where one of a {wanted} is expected", AbortReason.UNEXPECTED_PDU_PARAMETER
             )
-        ends = is_last and not remaining
-        if self.expects_data_set:
-            if ends:
-                self.expects_data_set = False
-                self._context_id = None
-            return None
         self._command += data
         if len(self._command) + remaining > command_set.MAX_LENGTH:
             raise RemoteProtocolError(f"command set of more than {command_set.MAX_LENGTH} bytes")
-        if not ends:
+        if remaining or not is_last:
             return None
-        command = command_set.decode(bytes(self._command))
+        command = self._reader.read(bytes(self._command))
         self._command.clear()
         self.expects_data_set = command.has_data_set
         if not command.has_data_set:
@@ -78,6 +78,8 @@ class MessageReceiver:
 def command_pdus(context_id: int, command: CommandSet, max_pdu_length: int) -> bytes:
     """The P-DATA-TF PDUs of a command, for a peer that announced `max_pdu_length` (0: no limit)."""
     data = command_set.encode(command)
+    if len(data) + PDV_OVERHEAD <= max_pdu_length:  # nearly always
+        return p_data_header(context_id, is_command=True, is_last=True, length=len(data)) + data
     return b"".join(
         p_data_header(context_id, is_command=True, is_last=offset + length == len(data), length=length)
         + data[offset : offset + length]

@@ -12,6 +12,7 @@ SECURITY: reads whatever a peer sends; the invariant (fuzzed) is: it parses, or 
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Iterator
 
@@ -48,16 +49,23 @@ MAX_ASSOCIATE_LENGTH = 1 << 20  # bytes of an A-ASSOCIATE-RQ or -AC: 128 context
 
 _PDU_HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
-_HEADER_LENGTH = 6  # bytes, of both
+_BOTH_HEADERS = struct.Struct(">BxIIBB").unpack_from  # of a P-DATA-TF and its first PDV
+_HEADER_LENGTH = 6  # bytes, of each
 _SHORT = struct.Struct(">H")
 _EMPTY = memoryview(b"")
 _P_DATA_TF = int(PduType.P_DATA_TF)  # compared for every PDU
+_fragment_of: Callable[[tuple[int, bool, bool, memoryview, int]], PdvFragment] = functools.partial(  # type: ignore[assignment]
+    tuple.__new__, PdvFragment
+)  # what PdvFragment(...) comes to in the end, in half the time
 
 
 class PduDecoder:
     """One direction of one association. Give it bytes, then take events until there are none.
 
     `max_pdu_length`: the longest P-DATA-TF that we announced, in bytes (PS3.8 Annex D.1); 0: no limit.
+    `announces_p_data`: whether a `PDataTFStart` comes before the fragments of each P-DATA-TF. Who takes every fragment
+    needs none; it may be set between two PDUs.
+    `pdus_completed`: how many PDUs arrived whole: what an inactivity limit counts.
     """
 
     __slots__ = (
@@ -73,6 +81,7 @@ class PduDecoder:
         "_pdv_remaining",
         "_pdv_unfinished",
         "_remaining",
+        "announces_p_data",
         "pdus_completed",
     )
 
@@ -89,7 +98,8 @@ class PduDecoder:
         self._context_id = 0
         self._is_command = False
         self._is_last = False
-        self.pdus_completed = 0  # how many PDUs arrived whole: what an inactivity limit counts
+        self.announces_p_data = True
+        self.pdus_completed = 0
 
     @property
     def pdu_length(self) -> int:
@@ -103,10 +113,16 @@ class PduDecoder:
             return 0
         return self._pdv_remaining
 
-    def bypassed(self, count: int) -> None:
-        """`count` of the `bypass` bytes were moved by the shell. The PDV's last fragment comes as an empty one."""
+    def bypassed(self, count: int) -> bool:
+        """`count` of the `bypass` bytes were moved by the shell. True: that ended a last PDV, and the next event is an
+        empty fragment that says so."""
         self._pdv_remaining -= count
         self._remaining -= count
+        if self._pdv_remaining:
+            return False
+        if not self._is_last:
+            self._end_pdv()
+        return self._is_last
 
     def receive_data(self, data: memoryview) -> None:
         """Hand over bytes. They are borrowed until `next_event` returns None; only then may they change."""
@@ -119,11 +135,13 @@ class PduDecoder:
             if self._pdv_unfinished:
                 return self._fragment()
             if self._pdu_type is None:
+                if not self.announces_p_data and (fragment := self._first_fragment()) is not None:
+                    return fragment
                 header = self._take(_HEADER_LENGTH)
                 if header is None:
                     return None
                 self._begin_pdu(*_PDU_HEADER.unpack(header))
-                if self._pdu_type == _P_DATA_TF:
+                if self._pdu_type == _P_DATA_TF and self.announces_p_data:
                     return PDataTFStart(self._pdu_length)
             elif self._pdu_type != _P_DATA_TF:
                 body = self._take(self._pdu_length)
@@ -140,6 +158,35 @@ class PduDecoder:
                     return None
                 self._begin_pdv(*_PDV_HEADER.unpack(header))
                 return self._fragment(begins=True)
+
+    def _first_fragment(self) -> PdvFragment | None:
+        """The first fragment of a P-DATA-TF whose two headers are there in one piece and good; None: look step by step.
+
+        Nearly every PDU of a data set comes so, and each step is time that a scanner waits.
+        """
+        data, offset = self._data, self._offset
+        if self._kept or len(data) - offset < 2 * _HEADER_LENGTH:
+            return None
+        kind, pdu_length, item_length, context_id, control = _BOTH_HEADERS(data, offset)
+        most = self._max_pdu_length
+        if kind != _P_DATA_TF or (most and pdu_length > most) or not 2 <= item_length <= pdu_length - 4:
+            return None
+        start = offset + 2 * _HEADER_LENGTH
+        end = min(start + item_length - 2, len(data))
+        remaining = item_length - 2 - (end - start)
+        self._offset = end
+        self._remaining = pdu_length - _HEADER_LENGTH - (end - start)
+        self._is_command = is_command = control & COMMAND_BIT != 0
+        self._is_last = is_last = control & LAST_BIT != 0
+        if remaining or self._remaining:
+            self._pdu_type = kind
+            self._pdu_length = pdu_length
+            self._pdv_unfinished = remaining > 0
+            self._pdv_remaining = remaining
+            self._context_id = context_id
+        else:
+            self.pdus_completed += 1
+        return _fragment_of((context_id, is_command, is_last, data[start:end], remaining))
 
     def _take(self, length: int) -> memoryview | bytearray | None:
         """The next `length` bytes in one piece, or None after keeping what there is of them."""
@@ -206,10 +253,13 @@ class PduDecoder:
         self._remaining -= available
         remaining = self._pdv_remaining = self._pdv_remaining - available
         if not remaining:
-            self._pdv_unfinished = False
-            if not self._remaining:
-                self._end_pdu()
-        return PdvFragment(self._context_id, self._is_command, self._is_last, data, remaining)
+            self._end_pdv()
+        return _fragment_of((self._context_id, self._is_command, self._is_last, data, remaining))
+
+    def _end_pdv(self) -> None:
+        self._pdv_unfinished = False
+        if not self._remaining:
+            self._end_pdu()
 
 
 def text(field: bytes) -> str:

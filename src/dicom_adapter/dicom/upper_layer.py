@@ -44,12 +44,18 @@ _RECEIVED: dict[type, Event] = {
     AAbort: Event.EVT16,
 }
 
-# Where Evt10 does no more than give the data to the user (DT-2, AR-6): read from the table once, for the hot path.
-_DELIVERING = {
-    state
-    for state, action in zip(State, TABLE[Event.EVT10], strict=True)
-    if action is not None and ACTIONS[action] == ((Effect.INDICATE,), state)
-}
+
+def _states(event: Event, effect: Effect) -> frozenset[State]:
+    """Where an event has this one effect and changes no state: read from the table once, for the hot path."""
+    return frozenset(
+        state
+        for state, action in zip(State, TABLE[event], strict=True)
+        if action is not None and ACTIONS[action] == ((effect,), state)
+    )
+
+
+_DELIVERING = _states(Event.EVT10, Effect.INDICATE)  # DT-2, AR-6: P-DATA-TF goes to the user
+_SENDING = _states(Event.EVT9, Effect.SEND_PDU)  # DT-1, AR-7: P-DATA may be sent
 
 
 class Role(Enum):
@@ -71,7 +77,7 @@ class Association:
         self._deadline: float | None = None  # of ARTIM; None while it does not run
         self._decoder = PduDecoder(max_pdu_length)
         self._broken = False  # PDU boundaries are lost: nothing that follows can be read
-        self._delivers = False  # fragments of the current P-DATA-TF go to the user (DT-2, AR-6), or are ignored (AA-6)
+        self._delivers = True  # fragments go to the user (DT-2, AR-6); False after a P-DATA-TF that may not (AA-6)
         self._out: list[bytes] = []
         self._now = 0.0
 
@@ -107,9 +113,9 @@ class Association:
         """How many of the next bytes of the stream are of the current data-set PDV and wanted by the user."""
         return self._decoder.bypass if self._delivers else 0
 
-    def bypassed(self, count: int) -> None:
-        """The shell moved `count` of the `bypass` bytes; a PDV that ends so gives its (empty) last fragment."""
-        self._decoder.bypassed(count)
+    def bypassed(self, count: int) -> bool:
+        """The shell moved `count` of the `bypass` bytes. True: an event is due, the (empty) end of a last PDV."""
+        return self._decoder.bypassed(count)
 
     @property
     def pdus_received(self) -> int:
@@ -150,22 +156,19 @@ class Association:
                 if self._failed(Event.EVT19, error):
                     raise
                 return None
-            if decoded is None:
-                return None
             if isinstance(decoded, PdvFragment):
                 if self._delivers:
                     return decoded
-                continue
-            self._delivers = self.state in _DELIVERING and isinstance(decoded, PDataTFStart)
-            if self._delivers:
-                continue
-            event = self._received(decoded)
-            if event is not None:
+            elif decoded is None:
+                return None
+            elif (event := self._received(decoded)) is not None:
                 return event
         return None
 
     def _received(self, pdu: DecodedEvent) -> UpperLayerEvent | None:
         """Run a received PDU through Table 9-10; what it indicates to the user, if anything."""
+        if isinstance(pdu, PDataTFStart):
+            self._delivers = False
         self.rejected = negotiation.rejection(pdu) if isinstance(pdu, AAssociateRQ) else None
         state = self.state
         effects = self._apply(_RECEIVED[type(pdu)], acceptable=self.rejected is None)
@@ -204,7 +207,8 @@ class Association:
 
     def send_data(self) -> None:
         """P-DATA request (Evt9): checks that it may be sent now; the shell sends header and bytes itself."""
-        self._apply(Event.EVT9)
+        if self.state not in _SENDING:
+            self._apply(Event.EVT9)
 
     def release(self) -> None:
         """A-RELEASE request (Evt11)."""
@@ -239,6 +243,7 @@ class Association:
         effects, self.state = transition(
             self.state, event, requestor=self.role is Role.REQUESTOR, acceptable=acceptable
         )
+        self._decoder.announces_p_data = self.state not in _DELIVERING
         for effect in effects:
             if effect is Effect.SEND_PDU:
                 if pdu is not None:

@@ -127,7 +127,9 @@ class Connection:
         self._receive_size = BUFFER_SIZE  # adapted to the data sets that come
         self._data_set_length = 0  # of the data set that is arriving: bytes so far
         self._pdv_length = 0  # of its last PDV, about
+        self._starved = False  # the association can give no event before it gets more bytes
         self._progress_at = time.monotonic()  # since when we wait for the PDU that is due
+        self._look_at = self._progress_at  # when to look at the time although bytes come
         self._pdus_received = 0
         self._log = PduTrace(pdu_log) if pdu_log else None
         self._woken = False
@@ -252,15 +254,17 @@ class Connection:
         """The data set of the command just received; returns after its last fragment."""
         self._progress_at = time.monotonic()
         self._data_set_length = self._pdv_length = 0
-        while self._messages.expects_data_set:
+        messages = self._messages
+        while messages.expects_data_set:
             event = self._next_event(sink)
             if not isinstance(event, PdvFragment):
                 self._abort_for(_truncated())
             self._take(event)
-            if event.data:
-                sink.write(event.data)
-                self._data_set_length += len(event.data)
-                self._pdv_length = len(event.data) + event.remaining
+            _, _, _, data, remaining = event
+            if data:
+                sink.write(data)
+                self._data_set_length += len(data)
+                self._pdv_length = len(data) + remaining
         # A large data set is spliced: then do not receive much of the next one together with its command.
         large = self._data_set_length >= LARGE_DATA_SET
         self._receive_size = BUFFER_SIZE_BEFORE_LARGE if large else BUFFER_SIZE
@@ -328,18 +332,24 @@ class Connection:
         """Wait for the next event. With a sink, data-set bytes ahead may go into its file on the way."""
         association = self._association
         while True:
+            if self._starved:
+                if sink is None or not self._splice(sink):
+                    self._receive()
+                continue
             try:
                 event = association.next_event()
             except RemoteProtocolError as error:
                 self._end_for(error)
+            if isinstance(event, PdvFragment):
+                self._starved = event.remaining > 0  # it has all the bytes that there were
+                return event
             if event is None:
                 if association.rejected:
                     self._flush()
                     self._transport.stop_sending()
                     rj = association.rejected
                     raise AssociationRejected(f"we rejected the association: {rj}", rj, by_peer=False)
-                if sink is None or not self._splice(sink):
-                    self._receive()
+                self._starved = True
             elif isinstance(event, AAbort):
                 self._aborted(event)
             else:
@@ -359,21 +369,27 @@ class Connection:
             self._buffer = memoryview(bytearray(BUFFER_SIZE))
         buffer = self._buffer[: size or self._receive_size]
         while True:
-            self._check_time()
             try:
                 count = self._transport.receive_into(buffer)
             except BlockingIOError:
+                self._check_time(time.monotonic())
                 continue
             except OSError as error:
                 self._lost(str(error))
             if not count:
                 self._lost("end of stream")
-            self._association.receive_data(buffer[:count], time.monotonic())
+            now = time.monotonic()
+            self._association.receive_data(buffer[:count], now)
+            self._starved = False
+            if now > self._look_at:
+                self._check_time(now)
             return
 
     def _splice(self, sink: DataSetSink) -> bool:
         """Move data-set bytes ahead into the sink's file. False: receive them instead."""
         ahead = self._association.bypass
+        if self._log:  # it wants to see every fragment
+            return False
         if not ahead:
             # Between two PDVs of a data set that is spliced: take the headers only, and splice what follows them.
             if self._pdv_length >= SPLICE_FROM and sink.splice_fd() is not None:
@@ -385,22 +401,24 @@ class Connection:
         fd = sink.splice_fd()
         if fd is None or not self._transport.can_splice():
             return False
-        self._check_time()
         try:
             spliced = self._transport.splice(fd, ahead)
         except BlockingIOError:
+            self._check_time(time.monotonic())
             return True
         except OSError as broken:
             self._lost(str(broken))
         if not spliced.taken:
             self._lost("end of stream")
-        self._association.bypassed(spliced.taken)
+        self._starved = not self._association.bypassed(spliced.taken)
         self._data_set_length += spliced.taken
         self._pdv_length = ahead
         if spliced.written:
             sink.spliced(spliced.written)
         if spliced.error is not None:
             sink.failed(spliced.error)
+        if spliced.taken < ahead:
+            self._check_time(time.monotonic())
         return True
 
     # --- sending --------------------------------------------------------------------------------------------------
@@ -451,13 +469,16 @@ class Connection:
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
-    def _check_time(self) -> None:
-        """End when ARTIM expired, or the limit for the PDU that is due: its bytes do not extend it, its length does."""
+    def _check_time(self, now: float) -> None:
+        """End when ARTIM expired, or the limit for the PDU that is due: its bytes do not extend it, its length does.
+
+        Called after each tick without bytes, and after a tick with them: bytes that trickle are no progress.
+        """
         association = self._association
+        self._look_at = now + self._timeouts.tick
         if self._woken:
             self.abort()
             raise AssociationEnded("we ended the association: stopping", by_peer=False, abort_source=0, abort_reason=0)
-        now = time.monotonic()
         if association.next_timer is not None:
             if association.handle_timer(now):
                 raise AssociationEnded(f"no A-ASSOCIATE-RQ within {self._timeouts.artim:g} s (ARTIM)", by_peer=True)
@@ -503,7 +524,7 @@ class Connection:
 
     def _lost(self, why: str) -> NoReturn:
         if self._woken:
-            self._check_time()
+            self._check_time(time.monotonic())
         waiting = self._association.state is State.STA2
         self._give_up(f"the connection was lost {'before an A-ASSOCIATE-RQ ' if waiting else ''}({why})", by_peer=True)
 

@@ -87,13 +87,14 @@ class Transport:
         Not more often: the call sends what is due, and runs the sender's half of loopback, without letting go of the
         interpreter.
         """
-        if not self._acknowledges_at_once and _QUICKACK is not None:
+        self._acknowledges_at_once = True
+        if _QUICKACK is not None:
             self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-            self._acknowledges_at_once = True
 
     def receive_into(self, buffer: memoryview) -> int:
         """At least one byte; 0: the peer has closed. Raises BlockingIOError after a tick, OSError when broken."""
-        self._acknowledge_at_once()
+        if not self._acknowledges_at_once:
+            self._acknowledge_at_once()
         return self._sock.recv_into(buffer)
 
     def receive_waiting(self, buffer: memoryview) -> int:
@@ -115,8 +116,9 @@ class Transport:
         """Move up to `count` bytes into the file `fd`: all that come within a tick. Raises as `receive_into`."""
         assert self._pipe is not None
         source, (out, into) = self._sock.fileno(), self._pipe
-        self._acknowledge_at_once()
-        until = time.monotonic() + self._tick
+        if not self._acknowledges_at_once:
+            self._acknowledge_at_once()
+        until = 0.0
         taken = written = 0
         while taken < count:
             try:
@@ -138,8 +140,11 @@ class Transport:
             except OSError as error:
                 self._close_pipe()  # with what is still in it
                 return Spliced(taken, written, error)
-            if time.monotonic() > until:  # bytes trickle: let the caller look at its deadlines
-                break
+            if taken < count:
+                now = time.monotonic()
+                until = until or now + self._tick
+                if now > until:  # bytes trickle: let the caller look at its deadlines
+                    break
         return Spliced(taken, written, None)
 
     def send(self, data: memoryview, *, more: bool) -> int:

@@ -126,6 +126,7 @@ class _Association:
                     self._note_failure(answer.status or 0)
                 crash_point("scp.before_response")
                 connection.send_command(context_id, answer)
+                self._storage.prepare()
 
     def _log_message(self, command: CommandSet, answer: CommandSet | None) -> None:
         association = self._open.record.id

@@ -63,6 +63,11 @@ class StorageService:
             case Disposition.STORE:
                 self._receive(request)
 
+    def prepare(self) -> None:
+        """The response has left: use the time until the next request."""
+        if self._spool is not None:
+            self._spool.prepare()
+
     def close(self, outcome: AssociationOutcome) -> bool:
         """Make the association's end durable (D2). Whether it had stored anything. Raises OutOfResources."""
         return self._spool is not None and self._spool.close(outcome, self._environment.now())

@@ -76,8 +76,13 @@ class FileSystem:
     def open_to_read(self, name: str, directory: int) -> int:
         return os.open(name, _READ, dir_fd=directory)
 
-    def write(self, file: int, data: bytes | memoryview) -> None:
-        """All of `data`. A file on a full disk takes a part first, then says so."""
+    def write(self, file: int, data: bytes | memoryview, before: bytes = b"") -> None:
+        """All of `before` and `data`. A file on a full disk takes a part first, then says so."""
+        if before:
+            written = os.writev(file, (before, data))
+            if written == len(before) + len(data):
+                return
+            data = (before + data)[written:]
         written = os.write(file, data)
         while written < len(data):
             written += os.write(file, memoryview(data)[written:])

@@ -6,7 +6,7 @@ Why here: writer and scanner must agree on them. Reading is total: what a crash 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dicom_adapter.core.model import AssociationRecord, Instance
@@ -37,20 +37,23 @@ def read_envelope(data: bytes, association_id: str) -> AssociationRecord | None:
         return None
 
 
-def index_line(instance: Instance) -> bytes:
-    """One line of index.jsonl. An array, as 10,000 of them are read while a person waits."""
+def index_line(instances: Iterable[Instance]) -> bytes:
+    """One line of index.jsonl: an array of arrays, as 10,000 of them are read while a person waits."""
     return (
         json.dumps(
-            (
-                instance.number,
-                instance.size,
-                instance.received_at,
-                instance.sop_class_uid,
-                instance.sop_instance_uid,
-                instance.study_instance_uid,
-                instance.series_instance_uid,
-                instance.transfer_syntax_uid,
-            )
+            [
+                (
+                    instance.number,
+                    instance.size,
+                    instance.received_at,
+                    instance.sop_class_uid,
+                    instance.sop_instance_uid,
+                    instance.study_instance_uid,
+                    instance.series_instance_uid,
+                    instance.transfer_syntax_uid,
+                )
+                for instance in instances
+            ]
         ).encode()
         + b"\n"
     )
@@ -60,12 +63,12 @@ def read_index(data: bytes, association_id: str) -> Iterator[Instance]:
     """The instances of the whole lines of index.jsonl; a torn one is left out."""
     for line in data.splitlines():
         try:
-            number, size, received_at, sop_class, sop_instance, study, series, transfer_syntax = json.loads(line)
+            for number, size, received_at, sop_class, sop_instance, study, series, transfer_syntax in json.loads(line):
+                yield Instance(
+                    association_id, number, sop_class, sop_instance, study, series, transfer_syntax, size, received_at
+                )
         except (TypeError, ValueError):
             continue
-        yield Instance(
-            association_id, number, sop_class, sop_instance, study, series, transfer_syntax, size, received_at
-        )
 
 
 def marker(ended_at: float, instances: int) -> bytes:

@@ -278,7 +278,7 @@ class _Folder:
             self._fs.unlink(INDEX, self._directory)
         index = self._fs.create(INDEX, self._directory)
         try:
-            self._fs.write(index, b"".join(map(records.index_line, instances)))
+            self._fs.write(index, records.index_line(instances))
         finally:
             self._fs.close(index)
 

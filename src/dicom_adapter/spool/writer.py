@@ -42,20 +42,22 @@ class SpoolWriter:
     `fd`: the open file, for splice(2); `size`: bytes written so far, those told to `spliced` included.
     """
 
-    __slots__ = ("_association", "_fs", "_number", "fd", "size")
+    __slots__ = ("_association", "_file_meta", "_fs", "_number", "fd", "size")
 
-    def __init__(self, association: AssociationSpool, number: int, fd: int) -> None:
+    def __init__(self, association: AssociationSpool, number: int, fd: int, file_meta: bytes) -> None:
         self._association = association
         self._fs = association.state.fs
         self._number = number
+        self._file_meta = file_meta  # goes with what is written first
         self.fd = fd
-        self.size = 0
+        self.size = len(file_meta)
 
     def write(self, fragment: bytes | memoryview) -> None:
         """Append; OutOfResources when the system cannot, and then the instance is gone already."""
         self._check_open()
         try:
-            self._fs.write(self.fd, fragment)
+            self._fs.write(self.fd, fragment, self._file_meta)
+            self._file_meta = b""
         except OSError as error:
             self.discard()
             raise out_of_resources("write to", error) from error
@@ -72,6 +74,8 @@ class SpoolWriter:
         """
         self._check_open()
         try:
+            if self._file_meta:
+                self.write(b"")
             if self._fs.size(self.fd) != self.size:
                 raise OutOfResources("a file in the spool does not have the bytes that were written to it")
             crash_point("spool.after_write")
@@ -114,7 +118,8 @@ class AssociationSpool:
         self._tmp = _CLOSED
         self._new = _CLOSED
         self._anchored = False  # new/<assoc> and its envelope are durable
-        self._number = 0
+        self._number = 0  # of the last file begun
+        self._prepared = _CLOSED  # the file of the next one, made before its first byte came
         self._writer: SpoolWriter | None = None
         self._uncommitted = ""  # the name in tmp/<assoc> that `let_go` has to remove
         self._numbers: list[int] = []  # committed, not synced (Durability.ASSOCIATION)
@@ -132,18 +137,36 @@ class AssociationSpool:
             raise OutOfResources(self._broken)
         if self._writer is not None:
             self._writer.discard()
-        number = self._number + 1
         try:
             if self._tmp == _CLOSED:
                 self._tmp = self._make_directory(self.state.tmp)
-            fd = self._fs.create(part_name(number), self._tmp)
+            fd = self._take_prepared()
         except OSError as error:
             raise out_of_resources("create a file in", error) from error
-        self._number = number
-        self._uncommitted = part_name(number)
-        self._writer = SpoolWriter(self, number, fd)
-        self._writer.write(file_meta)
+        self._uncommitted = part_name(self._number)
+        self._writer = SpoolWriter(self, self._number, fd, file_meta)
         return self._writer
+
+    def prepare(self) -> None:
+        """Make the file of the next instance, if there will be one: the peer is told of the last, and we have time."""
+        if self._prepared == _CLOSED and self._writer is None and self._tmp != _CLOSED and self._broken is None:
+            with suppress(OSError):  # `create` tries again, and says why it cannot
+                self._prepared = self._fs.create(part_name(self._number + 1), self._tmp)
+
+    def _take_prepared(self) -> int:
+        """The next file; the number is used from here on."""
+        if self._prepared == _CLOSED:
+            fd = self._fs.create(part_name(self._number + 1), self._tmp)
+        else:
+            fd, self._prepared = self._prepared, _CLOSED
+        self._number += 1
+        return fd
+
+    def _drop_prepared(self) -> None:
+        if self._prepared != _CLOSED:
+            fd, self._prepared = self._prepared, _CLOSED
+            self._fs.close(fd)
+            self._remove(part_name(self._number + 1), self._tmp)
 
     def take(self, writer: SpoolWriter, number: int, facts: InstanceFacts) -> Instance:
         """The commit of `writer`: what is between its last byte and D1. OSError: the system cannot."""
@@ -200,6 +223,7 @@ class AssociationSpool:
                 self._end = outcome, ended_at
                 if self._writer is not None:
                     self._writer.discard()
+                self._drop_prepared()
             if not self._left:
                 if self.committed:
                     self._conclude(*self._end)
@@ -251,7 +275,7 @@ class AssociationSpool:
     def _flush_index(self) -> None:
         """Write the lines kept back. The index is a cache: what it lacks is read from the files themselves."""
         try:
-            self._fs.write(self._index, b"".join(map(records.index_line, self._unlisted)))
+            self._fs.write(self._index, records.index_line(self._unlisted))
         except OSError as error:
             log.warning("index of an association not written", association=self.id, reason=explain("write to", error))
         self._unlisted.clear()

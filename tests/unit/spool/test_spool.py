@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -84,12 +85,16 @@ def test_the_calls_of_an_instance(spool: Spool, fs: FaultyFileSystem) -> None:
     """D1 is these calls in this order; one less and it is a lie, one more and it is slow."""
     association = spool.open_association(record("a1"))
     store(association, "1.2.3.1")
-    first = "make_directory open_directory create write write sync"
+    first = "make_directory open_directory create write sync"
     folder = "make_directory open_directory create write sync rename open_to_append"
     assert fs.calls == f"{first} {folder} rename sync sync".split()
     fs.calls.clear()
     store(association, "1.2.3.2")
-    assert fs.calls == ["create", "write", "write", "sync", "rename", "sync"]
+    assert fs.calls == ["create", "write", "sync", "rename", "sync"]
+    association.prepare()
+    fs.calls.clear()
+    store(association, "1.2.3.3")
+    assert fs.calls == ["write", "sync", "rename", "sync"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,31 @@ def test_what_each_durability_syncs(tmp_path: Path, durability: Durability, sync
     association.close(RELEASED, 1002.0)
     assert (at_commit, fs.calls.count("sync") - at_commit) == syncs
     spool.close()
+
+
+def test_a_prepared_file_is_used_once_and_leaves_no_trace(spool: Spool, fs: FaultyFileSystem) -> None:
+    association = spool.open_association(record("a1"))
+    association.prepare()
+    assert files(spool.layout.tmp) == set(), "an association that stores nothing leaves no trace"
+    store(association, "1.2.3.1")
+    association.prepare()
+    association.prepare()
+    assert files(spool.layout.tmp) == {"a1", "a1/2.part"}
+    store(association, "1.2.3.2")
+    association.prepare()
+    association.close(RELEASED, 1002.0)
+    assert files(spool.layout.tmp) == set()
+    assert [one.number for one in closed(spool)["a1"][1]] == [1, 2]
+
+
+def test_a_file_that_cannot_be_prepared_is_made_when_it_is_needed(spool: Spool, fs: FaultyFileSystem) -> None:
+    association = spool.open_association(record("a1"))
+    store(association, "1.2.3.1")
+    fs.fail(1, errno.ENOSPC)
+    association.prepare()
+    store(association, "1.2.3.2")
+    association.close(RELEASED, 1002.0)
+    assert [one.number for one in closed(spool)["a1"][1]] == [1, 2]
 
 
 def test_files_are_for_our_account_only(spool: Spool) -> None:
@@ -203,7 +233,7 @@ def test_a_live_association_is_left_alone(spool: Spool) -> None:
 def test_a_failed_fsync_makes_the_spool_unhealthy_until_a_probe_succeeds(spool: Spool, fs: FaultyFileSystem) -> None:
     association = spool.open_association(record("a1"))
     writer = association.create(head())
-    fs.fail(1, errno.EIO)
+    fs.fail(2, errno.EIO)  # write, sync
     with pytest.raises(OutOfResources, match="disk of the storage folder reports an error"):
         writer.commit(facts("1.2.3.1"))
     assert not spool.healthy
@@ -258,7 +288,7 @@ def test_a_folder_whose_fsync_failed_takes_no_more(spool: Spool, fs: FaultyFileS
     association = spool.open_association(record("a1"))
     store(association, "1.2.3.1")
     writer = association.create(head())
-    fs.fail(3, errno.EIO)  # sync, rename, sync of the folder
+    fs.fail(4, errno.EIO)  # write, sync, rename, sync of the folder
     with pytest.raises(OutOfResources):
         writer.commit(facts("1.2.3.2"))
     with pytest.raises(OutOfResources, match="store more of this association"):
@@ -308,7 +338,7 @@ def test_an_open_association_becomes_an_interrupted_one(spool: Spool, fs: Faulty
     assert {(one.study_instance_uid, one.series_instance_uid, one.transfer_syntax_uid) for one in instances} == {
         ("1.2.4.1", "1.2.4.1.1", EXPLICIT_LITTLE)
     }
-    assert len((folder / "index.jsonl").read_bytes().splitlines()) == 2
+    assert len(json.loads((folder / "index.jsonl").read_bytes())) == 2
     fresh.close()
 
 
