@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_adapter.dicom.command_set import CommandSet, decode
+from dicom_adapter.dicom.command_set import CommandReader, CommandSet, CommandWriter, decode
 from dicom_adapter.dicom.command_set import encode as encode_command
 from dicom_adapter.dicom.pdu import (
     AAbort,
@@ -111,3 +111,22 @@ commands = st.builds(
 @given(commands)
 def test_decode_of_encode_of_a_command_set(command: CommandSet) -> None:
     assert decode(encode_command(command)) == command
+
+
+@given(
+    st.lists(commands, min_size=1, max_size=2),
+    st.lists(st.tuples(shorts, shorts, uids), min_size=1, max_size=6),
+    st.data(),
+)
+def test_what_was_read_or_written_before_changes_nothing(
+    sent: list[CommandSet], values: list[tuple[int, int, str]], data: st.DataObject
+) -> None:
+    """Reader and writer take a short way for a command that is like the last: it leads to the same place."""
+    reader, writer = CommandReader(), CommandWriter()
+    for message_id, responded_to, instance in values:
+        command = data.draw(st.sampled_from(sent))._replace(
+            message_id=message_id, message_id_being_responded_to=responded_to, affected_sop_instance_uid=instance
+        )
+        encoded = encode_command(command)
+        assert writer.write(command) == encoded
+        assert reader.read(encoded) == command == decode(encoded)

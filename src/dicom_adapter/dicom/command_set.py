@@ -86,8 +86,6 @@ class CommandSet(NamedTuple):
 
 _HEADER = struct.Struct("<HHI")
 _US = struct.Struct("<H")
-_US_ELEMENT = struct.Struct("<HHIH")
-_GROUP_LENGTH = struct.Struct("<HHII")
 
 # Element -> field of CommandSet, in the order in which they are sent: ascending (PS3.7 6.3.1).
 _NUMBERS: dict[int, str] = {
@@ -105,11 +103,8 @@ _TEXTS: dict[int, str] = {
     Element.AFFECTED_SOP_INSTANCE_UID: "affected_sop_instance_uid",
     Element.REQUESTED_SOP_INSTANCE_UID: "requested_sop_instance_uid",
 }
-_ASCENDING = [
-    (CommandSet._fields.index(name), number, number in _TEXTS)
-    for number, name in sorted({**_NUMBERS, **_TEXTS}.items())
-]
-_command_of: Callable[[tuple[object, ...]], CommandSet] = functools.partial(tuple.__new__, CommandSet)  # type: ignore[assignment]
+_ASCENDING = sorted({**_NUMBERS, **_TEXTS}.items())
+_command_of: Callable[[tuple[object, ...]], CommandSet] = functools.partial(tuple.__new__, CommandSet)
 
 
 def _malformed(what: str) -> RemoteProtocolError:
@@ -169,38 +164,75 @@ class CommandReader:
         command = self._last.read(data) if self._last is not None else None
         if command is None:
             command = decode(data)
-            self._last = _pattern(data, command)
+            self._last = _pattern(data, command, Element.MESSAGE_ID)
         return command
 
 
+class CommandWriter:
+    """Makes the responses of one association, which differ as the commands do."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: _Pattern | None = None
+
+    def write(self, command: CommandSet) -> bytes:
+        """As `encode`."""
+        data = self._last.write(command) if self._last is not None else None
+        if data is None:
+            data = encode(command)
+            self._last = _pattern(data, command, Element.MESSAGE_ID_BEING_RESPONDED_TO)
+        return data
+
+
 class _Pattern:
-    """A command, and where in its bytes the two values lie that the next one may have otherwise."""
+    """A command and its bytes, and where in both the two values lie that the next one may have otherwise.
 
-    __slots__ = ("_fields", "_length", "_same", "_unpack")
+    `message`: (place in the command, offset in the bytes) of the one, `instance`: (offset, length) of the other.
+    """
 
-    def __init__(self, data: bytes, command: CommandSet, message_id: int, instance: int, instance_length: int) -> None:
-        between, after = instance - message_id - _US.size, len(data) - instance - instance_length
-        self._unpack = struct.Struct(f"<{message_id}sH{between}s{instance_length}s{after}s").unpack
-        self._same = self._unpack(data)[::2]
+    __slots__ = ("_fields", "_instance_length", "_length", "_message_place", "_plan", "_same")
+
+    def __init__(self, data: bytes, command: CommandSet, message: tuple[int, int], instance: tuple[int, int]) -> None:
+        (message_place, message_at), (instance_at, instance_length) = message, instance
+        between, after = instance_at - message_at - _US.size, len(data) - instance_at - instance_length
+        self._plan = struct.Struct(f"<{message_at}sH{between}s{instance_length}s{after}s")
+        self._same = self._plan.unpack(data)[::2]
         self._length = len(data)
-        self._fields = command[:_MESSAGE_ID], command[_MESSAGE_ID + 1 : _INSTANCE], command[_INSTANCE + 1 :]
+        self._instance_length = instance_length
+        self._message_place = message_place
+        self._fields = self._split(command)
+
+    def _split(self, command: CommandSet) -> tuple[tuple[object, ...], ...]:
+        place = self._message_place
+        return command[:place], command[place + 1 : _INSTANCE], command[_INSTANCE + 1 :]
 
     def read(self, data: bytes) -> CommandSet | None:
         """The command in `data`; None: it is made in another way."""
         if len(data) != self._length:
             return None
-        before, message_id, between, instance, after = self._unpack(data)
+        before, message_id, between, instance, after = self._plan.unpack(data)
         if (before, between, after) != self._same:
             return None
         first, middle, last = self._fields
         return _command_of((*first, message_id, *middle, text(instance), *last))
 
+    def write(self, command: CommandSet) -> bytes | None:
+        """The bytes of `command`; None: it has to be made in another way."""
+        message_id, instance = command[self._message_place], command.affected_sop_instance_uid
+        if message_id is None or instance is None or self._split(command) != self._fields:
+            return None
+        raw = _value(Element.AFFECTED_SOP_INSTANCE_UID, instance)
+        if len(raw) != self._instance_length:
+            return None
+        before, between, after = self._same
+        return self._plan.pack(before, message_id, between, raw, after)
 
-_MESSAGE_ID = CommandSet._fields.index("message_id")
+
 _INSTANCE = CommandSet._fields.index("affected_sop_instance_uid")
 
 
-def _pattern(data: bytes, command: CommandSet) -> _Pattern | None:
+def _pattern(data: bytes, command: CommandSet, message_id: Element) -> _Pattern | None:
     """None: one of the two values is missing or there twice, or they come in another order."""
     values: dict[int, tuple[int, int]] = {}
     offset = 0
@@ -211,38 +243,29 @@ def _pattern(data: bytes, command: CommandSet) -> _Pattern | None:
             return None
         values[number] = offset, length
         offset += length
-    message_id, _ = values.get(Element.MESSAGE_ID, (0, 0))
-    instance, instance_length = values.get(Element.AFFECTED_SOP_INSTANCE_UID, (0, 0))
-    if not 0 < message_id < instance:
+    message_at, _ = values.get(message_id, (0, 0))
+    instance = values.get(Element.AFFECTED_SOP_INSTANCE_UID, (0, 0))
+    if not 0 < message_at < instance[0]:
         return None
-    return _Pattern(data, command, message_id, instance, instance_length)
+    return _Pattern(data, command, (CommandSet._fields.index(_NUMBERS[message_id]), message_at), instance)
 
 
 def encode(command: CommandSet) -> bytes:
     """The bytes of a command set: elements in ascending order, values padded to even length, group length first."""
-    elements: list[tuple[int, bytes]] = []
-    for place, number, is_text in _ASCENDING:
-        value = command[place]
-        if value is None:
-            continue
-        if is_text:
-            elements.append((number, _element(number, _padded(number, value))))
-        elif number == Element.COMMAND_DATA_SET_TYPE:
-            elements.append((number, _US_ELEMENT.pack(0, number, 2, DATA_SET if value else NO_DATA_SET)))
-        else:
-            elements.append((number, _US_ELEMENT.pack(0, number, 2, value)))
+    elements = [
+        (number, _value(number, value)) for number, name in _ASCENDING if (value := getattr(command, name)) is not None
+    ]
     if command.others:
-        elements = sorted([*elements, *((number, _element(number, raw)) for number, raw in command.others.items())])
-    body = b"".join([element for _, element in elements])
-    return _GROUP_LENGTH.pack(0, Element.COMMAND_GROUP_LENGTH, 4, len(body)) + body
+        elements = sorted([*elements, *command.others.items()])
+    body = b"".join([_HEADER.pack(0, number, len(raw)) + raw for number, raw in elements])
+    return _HEADER.pack(0, Element.COMMAND_GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
 
 
-def _element(number: int, value: bytes) -> bytes:
-    return _HEADER.pack(0, number, len(value)) + value
-
-
-def _padded(number: int, text: str) -> bytes:
-    raw = text.encode("latin-1")
-    if len(raw) % 2:
-        raw += b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
-    return raw
+def _value(number: int, value: int | str) -> bytes:
+    if isinstance(value, bool):
+        return _US.pack(DATA_SET if value else NO_DATA_SET)
+    if isinstance(value, int):
+        return _US.pack(value)
+    raw = value.encode("latin-1")
+    padding = b" " if number == Element.ERROR_COMMENT else b"\0"  # PS3.5 6.2
+    return raw + padding if len(raw) % 2 else raw

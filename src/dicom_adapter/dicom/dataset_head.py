@@ -6,7 +6,8 @@ Why here: C-STORE Success says that the object in the command is the one that wa
 The scanner is iterative, keeps at most one short element between two fragments, follows no length field except by
 counting, and stops at the first element behind (0020,000E): the tags of a data set ascend (PS3.5 7.1).
 Slices of one series have the same elements with the same lengths at the same places. A `HeadLayout` remembers them: a
-head that has the same headers there is read by one comparison, as the scan follows nothing else than headers.
+head that has the same headers and the same UIDs but its own there is read by one comparison, as the scan follows
+nothing else.
 
 SECURITY: depth, number of elements and inflated bytes are bounded; a hostile data set ends in `error`, never in an
 exception.
@@ -14,7 +15,6 @@ exception.
 
 from __future__ import annotations
 
-import functools
 import struct
 import zlib
 from collections import deque
@@ -70,13 +70,13 @@ _EXPLICIT_BIG: Final = _encoding(True, ">")
 
 
 class HeadLayout:
-    """The headers of a head that was scanned, and where they lie.
+    """A head that was scanned: its headers, its UIDs, and where they lie.
 
     `headers`: (offset, bytes) of each, in ascending order, from offset 0 and without one missing.
     `values`: (tag, offset, bytes) of each UID.
     """
 
-    __slots__ = ("_expected", "_length", "_mask", "_values")
+    __slots__ = ("_expected", "_instance", "_length", "_mask", "uids")
 
     def __init__(
         self,
@@ -84,25 +84,31 @@ class HeadLayout:
         headers: Sequence[tuple[int, int]],
         values: Sequence[tuple[int, int, int]],
     ) -> None:
-        self._values = tuple((_FIELDS[tag], offset, offset + length) for tag, offset, length in values)
-        mask = bytearray(max(offset + length for offset, length in (*headers, *(place[1:] for place in values))))
-        for offset, length in headers:
+        self.uids = {_FIELDS[tag]: _text(data[offset : offset + length]) for tag, offset, length in values}
+        self._instance = slice(0, 0)
+        same = [*headers]
+        for tag, offset, length in values:
+            if tag == _SOP_INSTANCE:
+                self._instance = slice(offset, offset + length)
+            else:
+                same.append((offset, length))
+        self._length = max(offset + length for offset, length in (*headers, *(place[1:] for place in values)))
+        mask = bytearray(self._length)
+        for offset, length in same:
             mask[offset : offset + length] = b"\xff" * length
-        self._length = len(mask)
         self._mask = int.from_bytes(mask, "little")
         self._expected = self._mask & int.from_bytes(data[: self._length], "little")
 
-    def read(self, data: bytes | memoryview) -> list[tuple[str, str]] | None:
-        """(field of HeadScanner, UID) of a head whose headers are all the same; None: it has to be scanned."""
+    def read(self, data: bytes | memoryview) -> str | None:
+        """SOP Instance UID of a head that has all else in the same places; None: it has to be scanned."""
         length = self._length
         if len(data) < length or int.from_bytes(data[:length], "little") & self._mask != self._expected:
             return None
-        return [(field, _text(bytes(data[start:end]))) for field, start, end in self._values]
+        return _text(data[self._instance])
 
 
-@functools.lru_cache(maxsize=256)  # class, study and series are those of the slice before
-def _text(value: bytes) -> str:
-    return value.decode("ascii", "replace").rstrip("\0 ")
+def _text(value: bytes | memoryview) -> str:
+    return str(value, "ascii", "replace").rstrip("\0 ")
 
 
 class HeadScanner:
@@ -174,12 +180,16 @@ class HeadScanner:
 
     def _recognise(self, fragment: bytes | memoryview) -> bool:
         """Read the head by a layout seen before. False: it is laid out in another way."""
-        values = self._like.read(fragment) if self._like is not None else None
-        if values is None:
+        like = self._like
+        instance = like.read(fragment) if like is not None else None
+        if like is None or instance is None:
             return False
-        self.layout = self._like
-        for field, uid in values:
-            setattr(self, field, uid)
+        self.layout = like
+        uids = like.uids
+        self.sop_class_uid = uids.get("sop_class_uid", "")
+        self.sop_instance_uid = instance
+        self.study_instance_uid = uids.get("study_instance_uid", "")
+        self.series_instance_uid = uids.get("series_instance_uid", "")
         self.done = True
         return True
 
@@ -276,7 +286,7 @@ class HeadScanner:
                         position = start
                         break
                     value_at((tag, position, length))
-                    self._note(tag, bytes(data[position : position + length]))
+                    self._note(tag, data[position : position + length])
                     if self.done:
                         return None
             elif stack[-1][0]:  # in a sequence
@@ -308,7 +318,7 @@ class HeadScanner:
         self._elements = elements
         return None
 
-    def _note(self, tag: int, value: bytes) -> None:
+    def _note(self, tag: int, value: bytes | memoryview) -> None:
         setattr(self, _FIELDS[tag], _text(value))
         self.done = tag == _SERIES
 

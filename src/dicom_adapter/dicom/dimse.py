@@ -7,7 +7,7 @@ comes which no command announced, is judged here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from dicom_adapter.dicom import command_set
 from dicom_adapter.dicom.command_set import RESPONSE_BIT, CommandField, CommandReader, CommandSet, Priority
@@ -75,9 +75,14 @@ class MessageReceiver:
         return context_id, command
 
 
-def command_pdus(context_id: int, command: CommandSet, max_pdu_length: int) -> bytes:
+def command_pdus(
+    context_id: int,
+    command: CommandSet,
+    max_pdu_length: int,
+    encode: Callable[[CommandSet], bytes] = command_set.encode,
+) -> bytes:
     """The P-DATA-TF PDUs of a command, for a peer that announced `max_pdu_length` (0: no limit)."""
-    data = command_set.encode(command)
+    data = encode(command)
     if len(data) + PDV_OVERHEAD <= max_pdu_length:  # nearly always
         return p_data_header(context_id, is_command=True, is_last=True, length=len(data)) + data
     return b"".join(

@@ -4,8 +4,8 @@ Why streaming: a data set may be gigabytes long and a P-DATA-TF PDU as long as w
 kept: a fragment is a view of the bytes just handed over. Nothing is allocated by a length field: what is kept (headers,
 the four bytes of the short PDUs, the items of an association PDU up to 1 MiB) grows only with bytes that really came.
 
-Inside a data-set PDV the decoder says how many of its bytes lie ahead (`bypass`), so that the shell may move them from
-the socket to a file without touching them and then only tell how many went by (`bypassed`).
+A fragment tells how many bytes of its PDV remain: then all input is used up, and the shell may move those that follow
+from the socket to a file without touching them, and only tell how many went by (`bypassed`).
 
 SECURITY: reads whatever a peer sends; the invariant (fuzzed) is: it parses, or it raises RemoteProtocolError.
 """
@@ -54,7 +54,7 @@ _HEADER_LENGTH = 6  # bytes, of each
 _SHORT = struct.Struct(">H")
 _EMPTY = memoryview(b"")
 _P_DATA_TF = int(PduType.P_DATA_TF)  # compared for every PDU
-_fragment_of: Callable[[tuple[int, bool, bool, memoryview, int]], PdvFragment] = functools.partial(  # type: ignore[assignment]
+_fragment_of: Callable[[tuple[int, bool, bool, memoryview, int]], PdvFragment] = functools.partial(
     tuple.__new__, PdvFragment
 )  # what PdvFragment(...) comes to in the end, in half the time
 
@@ -106,16 +106,11 @@ class PduDecoder:
         """Length field of the PDU that is arriving, in bytes; 0 between two PDUs or before its header is complete."""
         return self._pdu_length if self._pdu_type is not None else 0
 
-    @property
-    def bypass(self) -> int:
-        """How many of the next bytes belong to the current data-set PDV; 0 unless all input is used up."""
-        if self._is_command or self._offset < len(self._data) or not self._pdv_unfinished:
-            return 0
-        return self._pdv_remaining
-
     def bypassed(self, count: int) -> bool:
-        """`count` of the `bypass` bytes were moved by the shell. True: that ended a last PDV, and the next event is an
-        empty fragment that says so."""
+        """`count` of the bytes that remain of the last fragment's PDV were moved by the shell.
+
+        True: that ended a last PDV, and the next event is an empty fragment that says so.
+        """
         self._pdv_remaining -= count
         self._remaining -= count
         if self._pdv_remaining:
@@ -134,6 +129,8 @@ class PduDecoder:
         while True:
             if self._pdv_unfinished:
                 return self._fragment()
+            if self._offset == len(self._data) and (self._pdu_type is None or self._remaining):
+                return None
             if self._pdu_type is None:
                 if not self.announces_p_data and (fragment := self._first_fragment()) is not None:
                     return fragment
@@ -144,12 +141,7 @@ class PduDecoder:
                 if self._pdu_type == _P_DATA_TF and self.announces_p_data:
                     return PDataTFStart(self._pdu_length)
             elif self._pdu_type != _P_DATA_TF:
-                body = self._take(self._pdu_length)
-                if body is None:
-                    return None
-                kind = self._pdu_type
-                self._end_pdu()
-                return _BODY_DECODERS[kind](bytes(body))
+                return self._short_pdu(self._pdu_type)
             elif self._remaining == 0:
                 self._end_pdu()
             else:
@@ -158,6 +150,14 @@ class PduDecoder:
                     return None
                 self._begin_pdv(*_PDV_HEADER.unpack(header))
                 return self._fragment(begins=True)
+
+    def _short_pdu(self, kind: int) -> DecodedEvent | None:
+        """A PDU other than P-DATA-TF, when all of it is there."""
+        body = self._take(self._pdu_length)
+        if body is None:
+            return None
+        self._end_pdu()
+        return _BODY_DECODERS[kind](bytes(body))
 
     def _first_fragment(self) -> PdvFragment | None:
         """The first fragment of a P-DATA-TF whose two headers are there in one piece and good; None: look step by step.

@@ -76,6 +76,7 @@ class Association:
         self._artim = artim
         self._deadline: float | None = None  # of ARTIM; None while it does not run
         self._decoder = PduDecoder(max_pdu_length)
+        self.bypassed = self._decoder.bypassed  # the shell moved bytes past us
         self._broken = False  # PDU boundaries are lost: nothing that follows can be read
         self._delivers = True  # fragments go to the user (DT-2, AR-6); False after a P-DATA-TF that may not (AA-6)
         self._out: list[bytes] = []
@@ -107,15 +108,6 @@ class Association:
         data = b"".join(self._out)
         self._out.clear()
         return data
-
-    @property
-    def bypass(self) -> int:
-        """How many of the next bytes of the stream are of the current data-set PDV and wanted by the user."""
-        return self._decoder.bypass if self._delivers else 0
-
-    def bypassed(self, count: int) -> bool:
-        """The shell moved `count` of the `bypass` bytes. True: an event is due, the (empty) end of a last PDV."""
-        return self._decoder.bypassed(count)
 
     @property
     def pdus_received(self) -> int:

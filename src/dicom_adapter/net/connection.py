@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol, Self
 
 from dicom_adapter.dicom import dimse, negotiation
-from dicom_adapter.dicom.command_set import CommandSet
+from dicom_adapter.dicom.command_set import CommandSet, CommandWriter
 from dicom_adapter.dicom.errors import LocalProtocolError, RemoteProtocolError
 from dicom_adapter.dicom.pdu import (
     DEFAULT_MAX_PDU_LENGTH,
@@ -122,12 +122,14 @@ class Connection:
         self._idle = timeouts.idle if role is Role.ACCEPTOR else timeouts.response
         self._association = Association(role, max_pdu_length=max_pdu_length, artim=timeouts.artim)
         self._messages = dimse.MessageReceiver(())
+        self._encode = CommandWriter().write
         self._request: AAssociateRQ | None = None
         self._buffer = memoryview(b"")  # made when there is something to receive
         self._receive_size = BUFFER_SIZE  # adapted to the data sets that come
-        self._data_set_length = 0  # of the data set that is arriving: bytes so far
+        self._spliced = 0  # bytes of the data set that is arriving
         self._pdv_length = 0  # of its last PDV, about
         self._starved = False  # the association can give no event before it gets more bytes
+        self._ahead = 0  # bytes of the stream that are of the current data-set PDV
         self._progress_at = time.monotonic()  # since when we wait for the PDU that is due
         self._look_at = self._progress_at  # when to look at the time although bytes come
         self._pdus_received = 0
@@ -253,7 +255,7 @@ class Connection:
     def receive_data_set(self, sink: DataSetSink) -> None:
         """The data set of the command just received; returns after its last fragment."""
         self._progress_at = time.monotonic()
-        self._data_set_length = self._pdv_length = 0
+        length = self._spliced = self._pdv_length = 0
         messages = self._messages
         while messages.expects_data_set:
             event = self._next_event(sink)
@@ -263,16 +265,16 @@ class Connection:
             _, _, _, data, remaining = event
             if data:
                 sink.write(data)
-                self._data_set_length += len(data)
+                length += len(data)
                 self._pdv_length = len(data) + remaining
         # A large data set is spliced: then do not receive much of the next one together with its command.
-        large = self._data_set_length >= LARGE_DATA_SET
+        large = length + self._spliced >= LARGE_DATA_SET
         self._receive_size = BUFFER_SIZE_BEFORE_LARGE if large else BUFFER_SIZE
 
     def send_command(self, context_id: int, command: CommandSet) -> None:
         """Send a command; with `has_data_set`, `send_data_set` has to follow."""
         self._association.send_data()
-        pdus = dimse.command_pdus(context_id, command, self.peer_max_pdu_length)
+        pdus = dimse.command_pdus(context_id, command, self.peer_max_pdu_length, self._encode)
         if self._log:
             self._log.sent(context_id, is_command=True, is_last=True, length=len(pdus) - HEADERS_LENGTH)
         self._send(pdus, more=command.has_data_set)
@@ -341,7 +343,10 @@ class Connection:
             except RemoteProtocolError as error:
                 self._end_for(error)
             if isinstance(event, PdvFragment):
-                self._starved = event.remaining > 0  # it has all the bytes that there were
+                remaining = event.remaining
+                if remaining:  # it has all the bytes that there were
+                    self._starved = True
+                    self._ahead = 0 if event.is_command else remaining
                 return event
             if event is None:
                 if association.rejected:
@@ -381,13 +386,14 @@ class Connection:
             now = time.monotonic()
             self._association.receive_data(buffer[:count], now)
             self._starved = False
+            self._ahead = 0
             if now > self._look_at:
                 self._check_time(now)
             return
 
     def _splice(self, sink: DataSetSink) -> bool:
         """Move data-set bytes ahead into the sink's file. False: receive them instead."""
-        ahead = self._association.bypass
+        ahead = self._ahead
         if self._log:  # it wants to see every fragment
             return False
         if not ahead:
@@ -411,7 +417,8 @@ class Connection:
         if not spliced.taken:
             self._lost("end of stream")
         self._starved = not self._association.bypassed(spliced.taken)
-        self._data_set_length += spliced.taken
+        self._ahead = ahead - spliced.taken
+        self._spliced += spliced.taken
         self._pdv_length = ahead
         if spliced.written:
             sink.spliced(spliced.written)

@@ -84,8 +84,8 @@ class Transport:
 
         Many senders write a PDU in several small segments with Nagle's algorithm on: a delayed ACK costs each of their
         images 40 ms. The kernel begins to delay when we send; until then each read of the last byte acknowledges it.
-        Not more often: the call sends what is due, and runs the sender's half of loopback, without letting go of the
-        interpreter.
+        Best at once, before the peer has sent more: later the call sends the ACK that is due, and runs the peer's half
+        of loopback, without letting go of the interpreter.
         """
         self._acknowledges_at_once = True
         if _QUICKACK is not None:
@@ -150,7 +150,11 @@ class Transport:
     def send(self, data: memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""
         self._acknowledges_at_once = False
-        return self._sock.send(data, socket.MSG_MORE if more else 0)
+        if more:
+            return self._sock.send(data, socket.MSG_MORE)
+        sent = self._sock.send(data)
+        self._acknowledge_at_once()
+        return sent
 
     def send_file(self, fd: int, offset: int, count: int) -> int:
         """How many bytes of the file were taken; 0: it ends before."""

@@ -257,13 +257,22 @@ def test_a_head_of_the_same_layout_is_read_and_not_scanned(syntax: str, monkeypa
     nested = sequence(uid_element(0x00081155, "1.9.9.9", syntax), syntax) + element(
         0x00100010, b"DOE^", b"PN", syntax=syntax
     )
-    other = (UIDS[0], "1.2.3.5", "1.2.4", "1.2.4.7")
+    other = (UIDS[0], "1.2.3.5", *UIDS[2:])
     layout = layout_of(head(syntax, nested), syntax)
     monkeypatch.setattr(HeadScanner, "_scan", None)
     scanner = HeadScanner(syntax, layout)
     assert scanner.feed(head(syntax, nested.replace(b"DOE^", b"POE^"), other) + b"more")
     assert uids_of(scanner) == other
     assert scanner.layout is layout
+
+
+def test_another_series_has_a_layout_of_its_own() -> None:
+    layout = layout_of(head())
+    scanner = HeadScanner(EXPLICIT, layout)
+    other = (*UIDS[:3], "1.2.4.7")
+    assert scanner.feed(head(uids=other))
+    assert uids_of(scanner) == other
+    assert scanner.layout not in (None, layout)
 
 
 @given(st.data())

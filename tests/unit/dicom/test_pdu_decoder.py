@@ -174,17 +174,12 @@ def _header(length: int, *, last: bool = True) -> bytes:
 
 
 class TestBypass:
-    def test_tells_what_is_ahead_only_inside_a_data_set_pdv_and_without_input(self) -> None:
+    def test_a_fragment_with_more_to_come_has_all_the_input(self) -> None:
         decoder = PduDecoder(0)
-        assert decoder.bypass == 0
         decoder.receive_data(memoryview(_header(100) + b"abc"))
-        assert decoder.bypass == 0
         assert decoder.next_event() == PDataTFStart(106)
-        assert decoder.bypass == 0  # the header of the PDV was not looked at
-        fragment = decoder.next_event()
-        assert isinstance(fragment, PdvFragment)
-        assert (bytes(fragment.data), fragment.remaining) == (b"abc", 97)
-        assert decoder.bypass == 97
+        assert decoder.next_event() == PdvFragment(1, False, True, memoryview(b"abc"), 97)
+        assert decoder.next_event() is None
 
     def test_a_pdv_that_begins_is_told_before_its_bytes(self) -> None:
         decoder = PduDecoder(0)
@@ -192,30 +187,49 @@ class TestBypass:
         decoder.next_event()
         assert decoder.next_event() == PdvFragment(1, False, True, memoryview(b""), 100)
         assert decoder.next_event() is None
-        assert decoder.bypass == 100
 
     def test_the_last_bytes_moved_give_an_empty_last_fragment(self) -> None:
         decoder = PduDecoder(0)
         decoder.receive_data(memoryview(_header(100)))
         while decoder.next_event():
             pass
-        decoder.bypassed(60)
+        assert not decoder.bypassed(60)
         assert decoder.next_event() is None
-        assert decoder.bypass == 40
-        decoder.bypassed(40)
+        assert decoder.bypassed(40)
         assert decoder.pdus_completed == 0
         assert decoder.next_event() == PdvFragment(1, False, True, memoryview(b""), 0)
         assert decoder.pdus_completed == 1
-        assert decoder.bypass == 0
         decoder.receive_data(memoryview(encode(AReleaseRQ())))
         assert decoder.next_event() == AReleaseRQ()
 
-    def test_a_command_is_never_bypassed(self) -> None:
+    def test_the_end_of_a_pdv_that_is_not_the_last_is_no_event(self) -> None:
         decoder = PduDecoder(0)
-        decoder.receive_data(memoryview(b"\x04\x00\x00\x00\x00\x6a\x00\x00\x00\x66\x01\x03"))
+        decoder.receive_data(memoryview(_header(100, last=False)))
         while decoder.next_event():
             pass
-        assert decoder.bypass == 0
+        assert not decoder.bypassed(100)
+        assert decoder.pdus_completed == 1
+        assert decoder.next_event() is None
+        decoder.receive_data(memoryview(encode(AReleaseRQ())))
+        assert decoder.next_event() == AReleaseRQ()
+
+
+@pytest.mark.parametrize("cut", range(13))
+def test_without_announcement_the_fragments_are_the_same(cut: int) -> None:
+    """The short way for a P-DATA-TF whose headers are there, and the long way for one that arrives in pieces."""
+    stream = _header(4, last=False) + b"abcd" + _header(2) + b"ef" + encode(AReleaseRQ())
+    decoder = PduDecoder(16384)
+    decoder.announces_p_data = False
+    events = []
+    for chunk in (stream[:cut], stream[cut:]):
+        decoder.receive_data(memoryview(chunk))
+        while (event := decoder.next_event()) is not None:
+            events.append(event)
+    fragments = [event for event in events if isinstance(event, PdvFragment)]
+    assert b"".join(bytes(one.data) for one in fragments if not one.is_last) == b"abcd"
+    assert b"".join(bytes(one.data) for one in fragments if one.is_last) == b"ef"
+    assert events[len(fragments) :] == [AReleaseRQ()]
+    assert decoder.pdus_completed == 3
 
 
 def test_memory_does_not_follow_the_length_field() -> None:
