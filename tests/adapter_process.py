@@ -72,6 +72,7 @@ class AdapterProcess:
         self.folder = folder
         self.storage = folder / "storage"
         self.log = folder / "adapter.log"
+        self.headers: dict[str, str] = {}  # with every call: the token, where one is asked for
         self._file = folder / "adapter.yaml"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(exist_ok=True, parents=True)
@@ -124,7 +125,7 @@ class AdapterProcess:
         return self._process.pid
 
     def get(self, path: str) -> Any:
-        answer = httpx2.get(f"{self.api}{path}", timeout=PATIENCE)
+        answer = httpx2.get(f"{self.api}{path}", headers=self.headers, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -133,9 +134,10 @@ class AdapterProcess:
         found: list[dict[str, Any]] = self.get(f"/api/v1/{kind}?limit=1000")["items"]
         return found
 
-    def post(self, path: str) -> int:
-        headers = {"Content-Type": "application/json"}
-        return httpx2.post(f"{self.api}{path}", headers=headers, timeout=PATIENCE).status_code
+    def post(self, path: str, body: object = None) -> int:
+        headers = {"Content-Type": "application/json", **self.headers}
+        content = b"" if body is None else json.dumps(body).encode()
+        return httpx2.post(f"{self.api}{path}", headers=headers, content=content, timeout=PATIENCE).status_code
 
     def wait_for(self, kind: str, *states: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until that many of a kind are in these states, and answer with them."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fastapi import Depends
+
 from dicom_adapter import __version__
 from dicom_adapter.api import (
     action_routes,
@@ -18,6 +20,7 @@ from dicom_adapter.api import (
 from dicom_adapter.api.asgi import Asgi
 from dicom_adapter.api.bodies import Bodies
 from dicom_adapter.api.guard import Guard
+from dicom_adapter.api.json_body import says_json
 from dicom_adapter.api.openapi import DescribedApi
 from dicom_adapter.api.paths import Paths
 from dicom_adapter.api.view import View
@@ -42,6 +45,7 @@ def create_app(view: View, hosts: Collection[str], token: str | None = None) -> 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(says_json)],
     )
     errors.install(app)
     config_routes.install(app)

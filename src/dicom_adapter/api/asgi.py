@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+DRAIN = 1024 * 1024  # bytes of a refused request that are read and thrown away
+DRAIN_TIME = 5.0  # seconds
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,10 +44,26 @@ class Refusal:
             *self.headers,
         ]
 
+    async def answer(self, receive: Receive, send: Send) -> None:
+        """Answer when the rest of the request is read: a connection closed on unread bytes is reset, answer and all."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_TIME):
+                await _drain(receive)
+        await self.send(send)
+
     async def send(self, send: Send) -> None:
-        """Answer with it."""
+        """Answer at once."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+async def _drain(receive: Receive) -> None:
+    left = DRAIN
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 def headers_of(scope: Scope) -> dict[bytes, str]:

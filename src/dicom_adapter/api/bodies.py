@@ -1,7 +1,6 @@
-"""What may be brought in: a body is JSON, plain, small, and here soon. Plain ASGI, before any route.
+"""What may be brought in: a body is plain, small, and here soon. Plain ASGI, before any route.
 
-SECURITY: a cross-site form cannot send `application/json` without asking first, and we answer no such question (no
-CORS). A route gets a body whole or not at all, so that no route has to think of clients that never finish.
+A route gets a body whole or not at all, so that no route has to think of clients that never finish.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ from dicom_adapter.api.asgi import Asgi, Message, Receive, Refusal, Scope, Send,
 
 MAX_BODY = 1024 * 1024  # bytes: the largest resource is a few kilobytes
 TIMEOUT = 20.0  # seconds for a whole body
-METHODS_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})  # a page elsewhere cannot send DELETE without asking first
 
 _TOO_LARGE = Refusal(413, f"A body may have {MAX_BODY} bytes.")
 _TOO_SLOW = Refusal(408, f"The body did not arrive within {TIMEOUT:g} seconds.")
 
 
 class Bodies:
-    """Refuses a body that is not JSON or compressed (415), too large (413) or too slow (408)."""
+    """Refuses a body that is compressed (415), too large (413) or too slow (408)."""
 
     def __init__(self, app: Asgi, timeout: float = TIMEOUT) -> None:
         self._app = app
@@ -29,30 +27,26 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body: bytes | Refusal | None = _refusal(scope)
-        if body is None:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    body = await _whole(receive)
-            except TimeoutError:
-                body = _TOO_SLOW
+        headers = headers_of(scope)
+        encoding = headers.get(b"content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            compressed = Refusal(415, f"Content-Encoding is {encoding!r}; only a plain body is taken.")
+            await compressed.answer(receive, send)
+            return
+        body = await self._body(headers.get(b"content-length", "0"), receive)
         if isinstance(body, Refusal):
             await body.send(send)
         elif body is not None:
             await self._app(scope, _again(body, receive), send)
 
-
-def _refusal(scope: Scope) -> Refusal | None:
-    headers = headers_of(scope)
-    if scope["method"] in METHODS_WITH_BODY:
-        kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
-        if kind != "application/json":
-            return Refusal(415, f"Content-Type is {kind or 'missing'!r}; only application/json is taken.")
-    encoding = headers.get(b"content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        return Refusal(415, f"Content-Encoding is {encoding!r}; only a plain body is taken.")
-    length = headers.get(b"content-length", "0")
-    return None if length.isdecimal() and int(length[:20]) <= MAX_BODY else _TOO_LARGE
+    async def _body(self, length: str, receive: Receive) -> bytes | Refusal | None:
+        if not length.isdecimal() or int(length[:20]) > MAX_BODY:
+            return _TOO_LARGE
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await _whole(receive)
+        except TimeoutError:
+            return _TOO_SLOW
 
 
 async def _whole(receive: Receive) -> bytes | Refusal | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from dicom_adapter.api.json_body import BadBodyError
+from dicom_adapter.api.json_body import BadBodyError, NotJsonError
+from dicom_adapter.api.openapi import DescribedApi
 from dicom_adapter.api.schemas import Problem
 from dicom_adapter.config.resources import InvalidResourceError
 from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError, ReadOnlyError
@@ -19,11 +20,13 @@ from dicom_adapter.core.errors import AdapterError
 
 log = structlog.get_logger("api")
 
+METHOD_NOT_ALLOWED = 405
 PROBLEM_JSON = "application/problem+json"
 
 # What a route lets pass: each with the status and the title of its answer; the detail is the exception's own words.
 _ANSWERS: Mapping[type[Exception], tuple[int, str]] = {
     BadBodyError: (400, "Invalid request"),
+    NotJsonError: (415, "Unsupported Media Type"),
     InvalidResourceError: (400, "Invalid resource"),
     ReadOnlyError: (403, "Not to be changed here"),
     NotFoundError: (404, "No such resource"),
@@ -52,7 +55,7 @@ def not_found(kind: str, text: str) -> ApiError:
     )
 
 
-def install(app: FastAPI) -> None:
+def install(app: DescribedApi) -> None:
     """Answer every error as problem+json."""
 
     @app.exception_handler(ApiError)
@@ -76,7 +79,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}. /openapi.json lists every call."
-        return _answer(Problem(title=str(error.detail), status=error.status_code, detail=detail), error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == METHOD_NOT_ALLOWED and (methods := app.methods_of(request.url.path)):
+            headers["Allow"] = ", ".join(methods)  # over all routes of the path: the framework names those of one
+        return _answer(Problem(title=str(error.detail), status=error.status_code, detail=detail), headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

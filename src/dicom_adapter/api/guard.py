@@ -32,7 +32,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send)
         else:
-            await refusal.send(send)
+            await refusal.answer(receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers = headers_of(scope)

@@ -8,9 +8,27 @@ from typing import Any
 
 from fastapi import Request
 
+_EXACT = 2**53  # up to here a float holds every whole number
+METHODS_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})  # a page elsewhere cannot send DELETE without asking first
+
+
+class NotJsonError(ValueError):
+    """The body says of itself that it is something else."""
+
 
 class BadBodyError(ValueError):
     """The body is no JSON object that can be taken; the text says why."""
+
+
+def says_json(request: Request) -> None:
+    """Of every route. Raises NotJsonError.
+
+    SECURITY: a cross-site form cannot send `application/json` without asking first, and we answer no such question (no
+    CORS). Also an action that needs no body says so.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if request.method in METHODS_WITH_BODY and kind != "application/json":
+        raise NotJsonError(f"Content-Type is {kind or 'missing'!r}; only application/json is taken.")
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -42,11 +60,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """1e999 would become infinity, which JSON cannot say."""
+    """1e999 would become infinity, which JSON cannot say. JSON has one kind of number, so 104.0 is 104."""
     number = float(text)
     if not math.isfinite(number):
         raise BadBodyError(f"{text[:20]} is too large a number")
-    return number
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _no_number(text: str) -> None:

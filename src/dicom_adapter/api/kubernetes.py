@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from dicom_adapter.config.resources import GROUP, ClaraAeTitle, Destination, Kind, Resource, Source
+from dicom_adapter.config.resources import GROUP, ClaraAeTitle, Destination, InvalidResource, Kind, Resource, Source
 
 Item = TypeVar("Item", bound=Resource)
 
@@ -33,25 +33,46 @@ class ResourceList(BaseModel, Generic[Item]):
     metadata: ListMeta
 
 
-# For the OpenAPI document: what a call on a kind answers.
-RESOURCES: Mapping[Kind, type[BaseModel]] = {
+_MODELS: Mapping[Kind, type[BaseModel]] = {
     Kind.CLARA_AE_TITLE: ClaraAeTitle,
     Kind.SOURCE: Source,
     Kind.DESTINATION: Destination,
 }
+# For the OpenAPI document: what a call on a kind answers. A store may hold some that do not serve.
+RESOURCES: Mapping[Kind, Any] = {kind: model | InvalidResource for kind, model in _MODELS.items()}
 LISTS: Mapping[Kind, type[BaseModel]] = {
-    Kind.CLARA_AE_TITLE: ResourceList[ClaraAeTitle],
-    Kind.SOURCE: ResourceList[Source],
-    Kind.DESTINATION: ResourceList[Destination],
+    Kind.CLARA_AE_TITLE: ResourceList[ClaraAeTitle | InvalidResource],
+    Kind.SOURCE: ResourceList[Source | InvalidResource],
+    Kind.DESTINATION: ResourceList[Destination | InvalidResource],
+}
+_LABEL = "(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_HOST = {  # what `config.fields.host` takes; a cluster's schemas cannot say it (`config.crd`)
+    "type": "string",
+    "anyOf": [
+        {"format": "ipv4"},
+        {"format": "ipv6"},
+        {"maxLength": 253, "pattern": rf"^(?!(.*\.)?[0-9]+\.?$){_LABEL}(\.{_LABEL})*\.?$"},
+    ],
 }
 
 
 def spec_schema(kind: Kind) -> dict[str, Any]:
-    """The fields of a resource's spec, as JSON Schema."""
-    spec = RESOURCES[kind].model_fields["spec"].annotation
+    """The fields of a resource's spec, as JSON Schema. The rules between fields are beyond it."""
+    spec = _MODELS[kind].model_fields["spec"].annotation
     assert isinstance(spec, type)
     assert issubclass(spec, BaseModel)
-    return spec.model_json_schema()
+    schema = spec.model_json_schema()
+    properties = schema["properties"]
+    if "hostIp" in properties:
+        properties["hostIp"] = _HOST
+    if kind is Kind.CLARA_AE_TITLE:
+        del schema["required"]
+        schema["anyOf"] = [{"required": ["name"]}, {"required": ["aeTitle"]}]  # which name is then made of
+        settings = properties["processorSettings"]
+        settings["additionalProperties"] = False
+        for setting in settings["patternProperties"].values():
+            setting["type"] = ["string", "number"]  # a number is taken as its text
+    return schema
 
 
 class Details(BaseModel):

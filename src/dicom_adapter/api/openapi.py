@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from starlette.routing import compile_path
 
 from dicom_adapter.api.schemas import Problem
 
@@ -31,7 +31,7 @@ _MEANINGS = {
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 
-def answer(status: int, model: type[BaseModel], description: str = "Done.") -> Responses:
+def answer(status: int, model: Any, description: str = "Done.") -> Responses:
     """`responses` of a route: an answer that the route makes itself."""
     return {status: {"model": model, "description": description}}
 
@@ -57,10 +57,21 @@ class DescribedApi(FastAPI):
     def __init__(self, *, asks_token: bool, **settings: Any) -> None:
         super().__init__(**settings)
         self._asks_token = asks_token
+        self._document: dict[str, Any] = {}
 
     def openapi(self) -> dict[str, Any]:
         """The whole document."""
-        document = copy.deepcopy(super().openapi())
+        if not self._document:
+            self._document = self._described(copy.deepcopy(super().openapi()))
+        return self._document
+
+    def methods_of(self, path: str) -> list[str]:
+        """The methods that a path has."""
+        paths = self.openapi()["paths"]
+        found = [paths[shape] for shape in paths if compile_path(shape)[0].fullmatch(path)]
+        return sorted({method.upper() for operations in found for method in operations})
+
+    def _described(self, document: dict[str, Any]) -> dict[str, Any]:
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         schemas["Problem"] = Problem.model_json_schema(by_alias=True)
@@ -69,6 +80,8 @@ class DescribedApi(FastAPI):
         if self._asks_token:
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operation in _operations(document):
+            for parameter in operation.get("parameters", ()):
+                _without_null(parameter)
             responses = operation["responses"]
             responses.pop("422", None)  # an invalid request is a 400 here
             for status, response in problems(*_ANYWHERE).items():
@@ -77,6 +90,13 @@ class DescribedApi(FastAPI):
                 operation["security"] = [{"token": []}]
                 responses.update({"401": problems(401)[401]})
         return document
+
+
+def _without_null(parameter: dict[str, Any]) -> None:
+    """What may be left out is `null` to the framework, and can be no such thing in a path, a query or a header."""
+    options = [option for option in parameter["schema"].pop("anyOf", ()) if option != {"type": "null"}]
+    for option in options:
+        parameter["schema"].update(option)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

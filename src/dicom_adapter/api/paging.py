@@ -45,6 +45,7 @@ class Associations(Page):
 
 
 class Studies(Page):
+    before: Annotated[str | None, Field(description="The `next` of the page before.", pattern=queries.PLACE)] = None
     called_ae_title: str | None = None
 
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from dicom_adapter.api import schemas
-from dicom_adapter.api.errors import ApiError
 from dicom_adapter.api.json_body import json_object
 from dicom_adapter.api.kubernetes import LISTS, RESOURCES, Success, deleted, spec_schema
 from dicom_adapter.api.openapi import answer, problems, takes
@@ -31,7 +30,10 @@ from dicom_adapter.config.resources import (
     wrong_fields,
 )
 
-IfMatch = Annotated[str | None, Header(description='The ETag of the resource that is to be replaced: "12".')]
+IfMatch = Annotated[
+    str,
+    Header(description='The ETag of the resource that is to be replaced: "12"; or *.', pattern=r'^(\*|"[^"]+")$'),
+]
 
 
 class Filters(schemas.Parameters):
@@ -118,7 +120,7 @@ def _add(routes: APIRouter, view: View, kind: Kind) -> None:
         responses={**resource, **problems(404, 409)},
         openapi_extra=body,
     )
-    async def replace(name: str, request: Request, if_match: IfMatch = None) -> JSONResponse:
+    async def replace(name: str, request: Request, if_match: IfMatch = "*") -> JSONResponse:
         """Put a spec in place of the whole one. Associations under way end by the rules they began with."""
         wanted = _read(kind, await json_object(request), name)
         made = await view.resources(kind).replace(kind, name, wanted.spec, resource_version=_seen(if_match, wanted))
@@ -157,19 +159,14 @@ def _read(kind: Kind, value: dict[str, Any], name: str | None = None) -> _Body:
 _NAMED_BY = {kind: "aeTitle" if kind is Kind.SOURCE else "name" for kind in Kind}
 
 
-def _seen(if_match: str | None, body: _Body) -> str | None:
+def _seen(if_match: str, body: _Body) -> str | None:
     """The resourceVersion that the client saw; None where it says nothing of it."""
-    if if_match is None or if_match.strip() == "*":
-        return body.metadata.resource_version
-    tag = if_match.strip().removeprefix("W/")
-    if len(tag) < 3 or not (tag[0] == tag[-1] == '"') or '"' in tag[1:-1]:
-        raise ApiError(400, "Invalid request", f"If-Match is one ETag as it was answered, or *: {if_match!r}")
-    return tag[1:-1]
+    return body.metadata.resource_version if if_match == "*" else if_match.strip('"')
 
 
 def _body_schema(kind: Kind) -> dict[str, Any]:
-    """What `_read` takes, as JSON Schema."""
-    text = {"type": "string"}
+    """What `_read` takes, as JSON Schema. Of metadata, a name is that which the spec gives, or the path."""
+    version = {"type": ["string", "null"]}
     return {
         "type": "object",
         "required": ["spec"],
@@ -177,7 +174,7 @@ def _body_schema(kind: Kind) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"const": API_VERSION},
             "kind": {"const": kind.value},
-            "metadata": {"type": "object", "properties": {"name": text, "resourceVersion": text}},
+            "metadata": {"type": "object", "properties": {"resourceVersion": version}},
             "spec": spec_schema(kind),
             "status": {},
         },

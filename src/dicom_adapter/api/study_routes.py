@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from dicom_adapter.api import paging, schemas
-from dicom_adapter.api.errors import ApiError, not_found
+from dicom_adapter.api.errors import not_found
 from dicom_adapter.api.openapi import problems
 from dicom_adapter.api.timeline import timeline
 from dicom_adapter.api.view import View
@@ -35,11 +35,7 @@ def router(view: View) -> APIRouter:
     def studies(asked: Annotated[paging.Studies, Query()]) -> schemas.Items[schemas.Study]:
         """Studies, those that received something last first, each with where it is and why it waits."""
         with view.database.read() as connection:
-            try:
-                rows = queries.list_studies(connection, asked.query())
-            except ValueError:
-                words = f"before: {asked.before!r} is not the `next` of a page of studies"
-                raise ApiError(400, "Invalid request", words) from None
+            rows = queries.list_studies(connection, asked.query())
             items = [schemas.Study.of(fields(connection, row)) for row in rows]
         return paging.page(items, rows, asked.limit, queries.place_of)
 

@@ -33,7 +33,11 @@ _AETitle = Annotated[
 _Host = Annotated[
     str, AfterValidator(fields.host), Field(json_schema_extra={"maxLength": 253, "pattern": "^[A-Za-z0-9_.:-]+$"})
 ]
-_Uid = Annotated[str, AfterValidator(fields.uid), Field(json_schema_extra={"maxLength": 64, "pattern": "^[0-9.]+$"})]
+_Uid = Annotated[
+    str,
+    AfterValidator(fields.uid),
+    Field(json_schema_extra={"maxLength": 64, "pattern": r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*$"}),
+]
 _Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 _Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._ -]*[A-Za-z0-9])?$")]
 _Text = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\x00-\x1f\x7f]+$")]

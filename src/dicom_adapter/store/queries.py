@@ -28,6 +28,7 @@ from dicom_adapter.store.tables import (
 )
 
 Row = RowMapping
+PLACE = r"^[0-9]{1,15}(\.[0-9]{1,9})?_[0-9.]{1,64}$"  # of a study in the list of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,7 @@ def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:
 def list_studies(connection: Connection, page: Page, study: str | None = None) -> Sequence[Row]:
     """Studies, those that received something last first. An instance that came twice counts once, as in a PACS.
 
-    Ids are in no order here, so a page begins at a `place`: when a study last received something, and its UID.
-
-    Raises ValueError for a `before` that is no place.
+    UIDs are in no order here, so a page begins at a `PLACE`: when a study last received something, and its UID.
     """
     last, uid = func.max(instances.c.received_at), instances.c.study_instance_uid
     query = (

@@ -34,12 +34,6 @@ async def chunks(count: int, size: int = 1024) -> AsyncIterator[bytes]:
         yield b" " * size
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-async def test_a_form_cannot_act(method: str, kind: str) -> None:
-    assert (await client().request(method, "/", headers={"Content-Type": kind})).status_code == 415
-
-
 async def test_json_comes_whole() -> None:
     answer = await client().post("/", headers={"Content-Type": "Application/JSON; charset=utf-8"}, content=chunks(3, 2))
     assert answer.content == b" " * 6

@@ -161,6 +161,12 @@ async def test_filters(api: Api, query: str, names: list[str]) -> None:
     assert [one["metadata"]["name"] for one in (await api.call("GET", query))["items"]] == names
 
 
+async def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    made = await api.call("POST", "destinations", {"spec": {**SPECS["destinations"], "port": 104.0}}, 201)
+    assert made["spec"]["port"] == 104
+    await api.call("POST", "destinations", {"spec": {**SPECS["destinations"], "name": "b", "port": 104.5}}, 400)
+
+
 async def test_a_filter_that_is_none_is_told(api: Api) -> None:
     assert "aetitle" in (await api.call("GET", "sources?aetitle=A", status=400))["detail"]
 

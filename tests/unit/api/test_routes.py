@@ -237,7 +237,8 @@ async def test_pages_of_studies(house: House) -> None:
     second = await house.get(f"/api/v1/studies?limit=1&before={first['next']}")
     assert [one["studyInstanceUid"] for one in (*first["items"], *second["items"])] == ["1.2.840.100", STUDY]
     assert await house.get(f"/api/v1/studies?limit=1&before={second['next']}") == {"items": [], "next": None}
-    assert "is not the `next`" in (await house.get("/api/v1/studies?before=j1", 400))["detail"]
+    for place in ("j1", "", "nan_1.2", "1e9_1.2", "1.5_"):
+        assert "query.before" in (await house.get(f"/api/v1/studies?before={place}", 400))["detail"]
 
 
 @pytest.mark.parametrize(
@@ -277,8 +278,9 @@ async def test_a_slash_at_the_end_changes_nothing(house: House, path: str) -> No
 
 
 async def test_a_method_that_is_not_allowed_says_which_are(house: House) -> None:
-    answer = await house.client.delete("/api/v1/jobs")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    for path, methods in (("jobs", "GET"), ("sources", "GET, POST"), ("sources/a", "DELETE, GET, PUT")):
+        answer = await house.client.patch(f"/api/v1/{path}")
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -378,6 +380,22 @@ class TestActions:
     )
     async def test_on_what_is_not_there(self, house: House, path: str) -> None:
         await house.post(f"/api/v1/{path}", 404)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+async def test_a_form_cannot_act(house: House, kind: str) -> None:
+    answer = await house.client.post("/api/v1/jobs/j1/retry", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert (await house.get("/api/v1/jobs/j1"))["state"] == "failed"
+    spec = b'{"spec": {"aeTitle": "A", "hostIp": "1.2.3.4"}}'
+    for method, path in (
+        ("POST", "/api/v1/sources"),
+        ("PUT", "/api/v1/sources/a"),
+        ("POST", "/api/config/sourceaetitle"),
+    ):
+        answer = await house.client.request(method, path, headers={"Content-Type": kind}, content=spec)
+        assert answer.status_code == 415
+    assert (await house.get("/api/v1/sources"))["items"] == []
 
 
 class TestResend:
