@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter import run_file
+from tests.adapter_process import eventually
 from tests.peers import write_file
 
 PROGRAMS = Path(sys.executable).parent
@@ -112,6 +113,36 @@ def test_a_day_of_an_adapter(house: House) -> None:
     house.command("stop", "-y")
     assert run_file.running(house.storage) is None
     house.command("status", status=3)
+
+
+def test_resources_and_a_token(house: House) -> None:
+    """The words of the original, over the REST API, which asks for a token."""
+    (house.folder / "token").write_text("0123456789abcdef\n")
+    text = house.config.read_text().replace(
+        "    ae-titles: [{ae-title: COUNT}]\n", "    read-aetitles-from-crd: true\n"
+    )
+    house.config.write_text(text.replace("api: {port: 0}", "api: {port: 0, token-file: token}"))
+    house.command("start")
+
+    house.command("create", "aet", "-a", "LUNG", "pipeline-lung=count")
+    house.command("create", "src", "-a", "CT1", "-i", "192.0.2.7")
+    house.command("create", "dest", "-n", "PACS", "-a", "ARCHIVE", "-i", "192.0.2.8", "-p", "104")
+    assert "already exists" in house.command("create", "aetitle", "-a", "LUNG", "--pipeline", "count", status=1).stderr
+    assert "port" in house.command("create", "dst", "-a", "A", "-i", "192.0.2.8", "-p", "70000", status=2).stderr
+    listed = json.loads(house.command("list", "aet", "--json").stdout)
+    assert [one["spec"]["processorSettings"] for one in listed["items"]] == [{"pipeline-lung": "count"}]
+    assert "in force" in house.command("get", "aet", "LUNG").stdout
+    [file] = [str(write_file(house.folder, 1))]
+    eventually(lambda: "LUNG" in house.command("status").stdout)
+    house.run("send", f"LUNG@127.0.0.1:{house.port}", file)
+
+    api = run_file.running(house.storage)
+    assert api is not None
+    assert "asks for a token" in house.run("list", "aet", "--api", api.api, status=1).stderr
+    house.run("list", "aet", "--api", api.api, "--token-file", str(house.folder / "token"))
+    for noun, name in (("aet", "lung"), ("src", "ct1"), ("dest", "PACS")):
+        house.command("delete", noun, "-n", name)
+        assert "has this name" in house.command("delete", noun, "-n", name, status=1).stderr
 
 
 def test_a_wrong_file_leaves_a_running_adapter_alone(house: House) -> None:

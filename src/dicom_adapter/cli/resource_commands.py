@@ -200,8 +200,8 @@ def _list(noun: Noun) -> Callable[..., None]:
     @_answers
     def command(asked: Client) -> Answer:
         found = asked.get(noun.path)
-        headings = ("Name", *(heading for heading, _ in noun.columns))
-        rows = [(item["metadata"]["name"], *_cells(noun, item)) for item in found["items"]]
+        headings = ("Name", *(heading for heading, _ in noun.columns), "Status")
+        rows = [(item["metadata"]["name"], *_cells(noun, item), _status(item)) for item in found["items"]]
         return found, lambda: table(headings, rows, f"no {noun.says}")
 
     return command
@@ -213,7 +213,8 @@ def _get(noun: Noun) -> Callable[..., None]:
         found = asked.get(_one(noun, argument, name))
         named = zip((heading.removesuffix("#") for heading, _ in noun.columns), _cells(noun, found), strict=True)
         created = found["metadata"].get("creationTimestamp", "")
-        return found, lambda: facts([("Name", found["metadata"]["name"]), *named, ("Created", created)])
+        rows = [("Name", found["metadata"]["name"]), *named, ("Created", created), ("Status", _status(found))]
+        return found, lambda: facts(rows)
 
     return command
 
@@ -242,6 +243,13 @@ def _setting(text: str) -> tuple[str, str]:
             ExitCode.USAGE, f"{text!r} is no KEY=VALUE, as in pipeline-lung=7b9cda79ed834fdc87cd4169216c4011"
         )
     return key, value
+
+
+def _status(resource: dict[str, Any]) -> str:
+    """Whether it is in force, or why not, in the adapter's words."""
+    status = resource.get("status", {})
+    words = (one.get("message") for one in status.get("conditions", ()) if one.get("status") != "True")
+    return next((str(word) for word in words if word), "in force" if status.get("Enabled", True) else "not in force")
 
 
 def _cells(noun: Noun, resource: dict[str, Any]) -> Sequence[str]:

@@ -109,7 +109,16 @@ def test_every_word_for_a_kind(api: ApiStub, word: str, plural: str) -> None:
 def test_the_table_shows_the_pipelines_of_both_generations(api: ApiStub) -> None:
     api.answers["GET /api/v1/claraaetitles"] = {"items": [BRAIN]}
     out = run(api, "list", "aet").stdout
-    assert out.splitlines()[-1].split() == ["brain", "BrainTumor", "5", "7b9c,", "lung=8c0d"]
+    assert out.splitlines()[-1].split() == ["brain", "BrainTumor", "5", "7b9c,", "lung=8c0d", "in", "force"]
+
+
+def test_a_resource_that_is_not_in_force_says_why(api: ApiStub) -> None:
+    why = "pipelineId: required"
+    condition = {"type": "Accepted", "status": "False", "message": why}
+    broken = {**BRAIN, "spec": {"aeTitle": "A"}, "status": {"Enabled": False, "conditions": [condition]}}
+    api.answers |= {"GET /api/v1/claraaetitles": {"items": [broken]}, "GET /api/v1/claraaetitles/brain": broken}
+    for command in ("list aet", "get aet brain"):
+        assert run(api, *command.split()).stdout.rstrip().endswith(why)
 
 
 def test_one(api: ApiStub) -> None:
