@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install deploy-tools demo test check format bench lock wheel clean
+.PHONY: help install deploy-tools demo test kube-tests check format bench lock wheel clean
 
 # Where the environment forbids bytecode, each process that a test starts would compile the adapter anew: two seconds.
 export PYTHONDONTWRITEBYTECODE :=
@@ -36,6 +36,10 @@ demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, e
 
 test: $(INSTALLED)  ## every test
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+kube-tests: $(INSTALLED)  ## the resources against the API server of KUBECONFIG (docs/kubernetes.md)
+	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG, or: scripts/kube-apiserver run make kube-tests"; exit 1; }
+	@$(BIN)/python -m pytest -q tests/conformance/test_config_store.py -k kubernetes $(ARGS)
 
 check: $(INSTALLED)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -65,6 +65,11 @@ def merged(base: Any, changes: Any) -> Any:
     return changes
 
 
+def _own_environment() -> dict[str, str]:
+    """Ours, without a cluster that happens to be there."""
+    return {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST")}
+
+
 class AdapterProcess:
     """One storage folder and, between `start` and `stop` or `kill`, the adapter over it."""
 
@@ -91,7 +96,7 @@ class AdapterProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **(environment or {})},
+                env={**_own_environment(), **(environment or {})},
             )
         if wait:
             eventually(self._is_ready)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from json import dumps
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +16,12 @@ from sqlalchemy import func, insert, select
 from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.store import ConfigStore
 from dicom_adapter.config_stores.database import DatabaseConfigStore, config_resources
+from dicom_adapter.config_stores.kubernetes.client import connect
+from dicom_adapter.config_stores.kubernetes.cluster import Access
+from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
+from tests import real_kubernetes
 from tests.databases import fresh
+from tests.fake_kubernetes import FakeKubernetes
 
 Body = Mapping[str, object]
 
@@ -30,37 +37,73 @@ class House(Protocol):
         ...
 
     async def put(self, kind: Kind, name: str, body: Body) -> None:
-        """Keep a spec past the store: as a person or another version does, whatever the rules."""
-        ...
-
-    async def settle(self) -> None:
-        """Return when the store knows what is kept."""
+        """Keep a spec past the store, as a person or another version does, and return when the store knows it."""
         ...
 
 
 @asynccontextmanager
-async def database_house(folder: Path) -> AsyncIterator[House]:
-    """Resources in a database of the adapter."""
-    house = _DatabaseHouse(folder)
-    yield house
-    house.database.close()
+async def house(name: str, folder: Path) -> AsyncIterator[House]:
+    """An empty one: `database`, or `kubernetes`, which is the API server of KUBECONFIG where that is set."""
+    async with AsyncExitStack() as stack:
+        if name == "database":
+            yield _DatabaseHouse(folder, stack)
+        elif kubeconfig := os.environ.get("KUBECONFIG"):
+            namespace = await real_kubernetes.prepare(Path(kubeconfig))
+            yield await _KubernetesHouse(Access(Path(kubeconfig), namespace), folder, stack).start()
+        else:
+            fake = FakeKubernetes().start()
+            stack.callback(fake.stop)
+            yield await _KubernetesHouse(Access(fake.kubeconfig(folder), "imaging"), folder, stack).start()
 
 
 class _DatabaseHouse:
     namespace = "default"
 
-    def __init__(self, folder: Path) -> None:
-        self.database = fresh(folder)
-        self.store: ConfigStore = DatabaseConfigStore(self.database.engine)
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._database = fresh(folder)
+        stack.callback(self._database.close)
+        self.store: ConfigStore = DatabaseConfigStore(self._database.engine)
 
     async def reopen(self) -> ConfigStore:
-        return DatabaseConfigStore(self.database.engine)
+        return DatabaseConfigStore(self._database.engine)
 
     async def put(self, kind: Kind, name: str, body: Body) -> None:
-        with self.database.write() as connection:
+        with self._database.write() as connection:
             age = connection.scalar(select(func.count()).select_from(config_resources))
             row = {"kind": kind.value, "name": name, "uid": str(uuid.uuid4()), "created_at": age, "spec": dumps(body)}
             connection.execute(insert(config_resources).values(row | {"resource_version": 1}))
 
-    async def settle(self) -> None:
-        pass
+
+class _KubernetesHouse:
+    def __init__(self, access: Access, folder: Path, stack: AsyncExitStack) -> None:
+        assert access.namespace is not None
+        self.namespace = access.namespace
+        self._access, self._folder, self._stack = access, folder, stack
+        self._client = connect(access)
+        stack.push_async_callback(self._client.close)
+        self.store: ConfigStore
+
+    async def start(self) -> _KubernetesHouse:
+        self.store = await self.reopen()
+        return self
+
+    async def reopen(self) -> ConfigStore:
+        store = KubernetesConfigStore(connect(self._access), Kind, self._folder / f"{uuid.uuid4()}.json")
+        await store.start()
+        self._stack.push_async_callback(store.stop)
+        return store
+
+    async def put(self, kind: Kind, name: str, body: Body) -> None:
+        await self._client.create(kind, name, body)
+        await eventually(lambda: _has(self.store, kind, name))
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], patience: float = 30.0) -> None:
+    """Return when something holds; fail when it does not in time."""
+    async with asyncio.timeout(patience):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+async def _has(store: ConfigStore, kind: Kind, name: str) -> bool:
+    return name in [resource.metadata.name for resource in await store.list(kind)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,9 +16,12 @@ from dicom_adapter.api.app import create_app
 from dicom_adapter.api.view import View
 from dicom_adapter.clock import Clock
 from dicom_adapter.config.api_token import api_token
+from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.schema import Settings
+from dicom_adapter.config.snapshot_builder import reads_from_store
 from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.config_stores.file import FileConfigStore
+from dicom_adapter.config_stores.kubernetes import cluster
 from dicom_adapter.core.errors import AdapterError, PermanentError
 from dicom_adapter.core.export_policy import WarningPolicy
 from dicom_adapter.core.results_policy import ResultsCheck
@@ -45,6 +51,9 @@ from dicom_adapter.scu.storage import StorageScu
 from dicom_adapter.spool import Durability, Spool
 from dicom_adapter.store import restart
 from dicom_adapter.store.database import Database
+
+if TYPE_CHECKING:
+    from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
 
 log = structlog.get_logger("app")
 
@@ -121,10 +130,14 @@ class Adapter:
             self._scp_workers.publish(self._configuration.snapshot())
             batcher_trigger.pull()
 
+        def on_resources() -> None:
+            self._configuration.trigger.pull()
+
+        self._cluster = self._make_cluster(settings, on_resources)
         self._configuration = Configuration(
             settings,
             FileConfigStore(settings),
-            DatabaseConfigStore(database.engine),
+            self._cluster or DatabaseConfigStore(database.engine),
             on_change=on_configuration,
         )
         snapshot = self._configuration.snapshot
@@ -198,6 +211,22 @@ class Adapter:
             [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]
         )
 
+    def _make_cluster(self, settings: Settings, on_change: Callable[[], None]) -> KubernetesConfigStore | None:
+        """The store of resources in a cluster, where there is one and something is read from it."""
+        kinds = [kind for kind in Kind if reads_from_store(settings, kind)]
+        access = cluster.find(settings.kubernetes, os.environ) if kinds else None
+        if access is None:
+            return None
+        try:
+            from dicom_adapter.config_stores.kubernetes.store import open_store  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise PermanentError(
+                f"resources are to be read from a cluster ({access}), and the part of the adapter that does it is not "
+                "installed: install dicom-adapter[kubernetes], or say `kubernetes.enabled: false` to keep them in the "
+                "adapter's own database"
+            ) from error
+        return open_store(access, kinds, self._layout.cluster, on_change=on_change)
+
     def _make_workers_of_scp(self, settings: Settings, places: Places) -> WorkerPool:
         scp, implementation, storage = settings.dicom.scp, settings.dicom.implementation, settings.storage
         return WorkerPool(
@@ -245,6 +274,15 @@ class Adapter:
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Listen and work until `stopping` is set; then let open associations finish, and keep everything."""
+        if self._cluster is not None:
+            await self._cluster.start()
+        try:
+            await self._serve(stopping)
+        finally:
+            if self._cluster is not None:
+                await self._cluster.stop()
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
         await self._configuration.step()  # nobody is answered before it is known who may call
         self._warn_of_missing_processors()
         settings = self._settings.api

@@ -22,7 +22,8 @@ from dicom_adapter.config.resources import (
 )
 from dicom_adapter.config.store import AlreadyExistsError, ConfigStore, ConflictError, NotFoundError, ReadOnlyError
 from dicom_adapter.config_stores.file import FileConfigStore
-from tests.config_stores import House, database_house
+from tests import config_stores
+from tests.config_stores import House
 
 pytestmark = pytest.mark.anyio
 
@@ -54,10 +55,10 @@ BRAIN, (ORTHANC,), (PACS,) = BODIES[Kind.CLARA_AE_TITLE][0], BODIES[Kind.SOURCE]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-@pytest.fixture(params=["database"])
+@pytest.fixture(params=["database", "kubernetes"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     """Each store that can be changed, empty."""
-    async with database_house(tmp_path) as made:
+    async with config_stores.house(request.param, tmp_path) as made:
         yield made
 
 
@@ -325,7 +326,6 @@ async def test_what_breaks_a_rule_is_shown_with_the_reason(house: House) -> None
     spec = {"name": "a", "aeTitle": "A", "processorSettings": {"colour": "blue"}}
     await house.put(Kind.CLARA_AE_TITLE, "a", spec)
     await house.put(Kind.CLARA_AE_TITLE, "b", {**BRAIN, "name": "b"})
-    await house.settle()
     broken, good = await house.store.list(Kind.CLARA_AE_TITLE)
     assert isinstance(broken, InvalidResource)
     assert as_json(broken)["spec"] == spec
@@ -338,7 +338,6 @@ async def test_what_breaks_a_rule_is_shown_with_the_reason(house: House) -> None
     mended = await house.store.replace(Kind.CLARA_AE_TITLE, "a", {"name": "a", "aeTitle": "A", "pipelineId": "p"})
     assert condition(mended)["status"] == "True"
     await house.put(Kind.CLARA_AE_TITLE, "c", spec)
-    await house.settle()
     await house.store.delete(Kind.CLARA_AE_TITLE, "c")
     assert [one.metadata.name for one in await house.store.list(Kind.CLARA_AE_TITLE)] == ["a", "b"]
 
@@ -346,7 +345,6 @@ async def test_what_breaks_a_rule_is_shown_with_the_reason(house: House) -> None
 async def test_of_two_for_one_ae_title_the_older_serves_until_it_goes(house: House) -> None:
     await house.put(Kind.CLARA_AE_TITLE, "a", {**BRAIN, "name": "a"})
     await house.put(Kind.CLARA_AE_TITLE, "b", {**BRAIN, "name": "b"})
-    await house.settle()
     older, newer = await house.store.list(Kind.CLARA_AE_TITLE)
     assert isinstance(older, ClaraAeTitle)
     assert isinstance(newer, InvalidResource)

@@ -29,6 +29,7 @@ CONFIG_RANGES = [
     ("dicom.max-pdu-length", ["16384", "262144", "1048576"], ["16383", "1048577", "0"]),
     ("dicom.implementation.class-uid", ["1.3.6.1.4.1.30071.8", "2.25.0"], ["1.02", "1.", "x", "'" + "1" * 65 + "'"]),
     ("dicom.implementation.version-name", ["fo-dicom 4.0.0", AE], ["''", AE + "7", "'A\\B'"]),
+    ("kubernetes.enabled", ["auto", "true", "false", "'true'"], ["maybe", "1"]),
     ("storage.durability", ["instance", "association", "none"], ["disk", "'true'"]),
     ("storage.interrupted", ["hold", "submit"], ["drop"]),
     ("storage.aborted-retention", ["0", "86400", "315360000"], ["-1", "315360001"]),

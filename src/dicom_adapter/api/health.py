@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from dicom_adapter.api import schemas
 from dicom_adapter.api.openapi import answer
-from dicom_adapter.api.view import View
+from dicom_adapter.api.view import View, resources_of
 
 
 def router(view: View) -> APIRouter:
@@ -33,11 +33,14 @@ def router(view: View) -> APIRouter:
         scp = view.live.scp()
         services: dict[str, schemas.ServiceState] = {"scp": "Running" if scp.listening else "Stopped"}
         services |= {one.name: "Unknown" if one.failures else "Running" for one in view.live.workers()}
+        resources = resources_of(view)
+        services["resources"] = "Unknown" if any(one.stale_since is not None for one in resources) else "Running"
         return schemas.Health(
             status="Unhealthy" if reasons else "Healthy",
             reasons=reasons,
             active_dimse_connections=scp.open_associations,
             services=services,
+            resources=resources,
         )
 
     return routes

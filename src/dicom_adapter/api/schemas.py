@@ -182,6 +182,16 @@ class Storage(Schema):
     healthy: bool
 
 
+class Resources(Schema):
+    """Where the resources of a kind are. `stale_since`: what is in force may be older than them since then."""
+
+    kind: str
+    store: str  # file, database, kubernetes
+    place: str
+    stale_since: float | None = None
+    reason: str | None = None
+
+
 class Scp(Schema):
     port: int
     listening: bool
@@ -200,6 +210,7 @@ class Status(Schema):
     not_ready: tuple[str, ...]
     scp: Scp
     storage: Storage
+    resources: tuple[Resources, ...]
     batches: Mapping[str, int]
     jobs: Mapping[str, int]
     exports: Mapping[str, int]
@@ -216,6 +227,7 @@ class Health(Schema):
     reasons: tuple[str, ...]
     active_dimse_connections: int
     services: Mapping[str, ServiceState]
+    resources: tuple[Resources, ...]
 
 
 class Readiness(Schema):

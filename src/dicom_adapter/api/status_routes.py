@@ -10,7 +10,7 @@ from dicom_adapter import __version__
 from dicom_adapter.api import paging, schemas
 from dicom_adapter.api.errors import not_found
 from dicom_adapter.api.openapi import problems
-from dicom_adapter.api.view import View
+from dicom_adapter.api.view import View, resources_of
 from dicom_adapter.store import queries
 
 
@@ -31,6 +31,7 @@ def router(view: View) -> APIRouter:
             not_ready=reasons,
             scp=view.live.scp(),
             storage=view.live.storage(),
+            resources=resources_of(view),
             workers=tuple(view.live.workers()),
             **counts,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dicom_adapter.api.schemas import Association, Scp, Storage, Worker
+from dicom_adapter.api.schemas import Association, Resources, Scp, Storage, Worker
 from dicom_adapter.clock import Clock
 from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.store import ConfigStore
@@ -61,3 +61,19 @@ class View:
     live: Live
     wake: Callable[[], None]
     resources: Callable[[Kind], ConfigStore]
+
+
+def resources_of(view: View) -> tuple[Resources, ...]:
+    """Where the resources of each kind are, and whether what is in force is known to be the same."""
+    return tuple(_resources(kind, view.resources(kind)) for kind in Kind)
+
+
+def _resources(kind: Kind, store: ConfigStore) -> Resources:
+    stale = store.stale()
+    return Resources(
+        kind=kind.value,
+        store=store.name,
+        place=store.place,
+        stale_since=stale.since if stale else None,
+        reason=stale.reason if stale else None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -61,12 +61,25 @@ def _print_status(found: schemas.Status) -> None:
         ),
         ("since then", _since_then(scp.counters)),
         ("storage", f"{storage.path}: {size(storage.free_bytes)} free, {room}"),
+        *(("resources", line) for line in _places(found.resources)),
         ("batches", counts(found.batches.items())),
         ("jobs", counts(found.jobs.items())),
         ("exports", counts(found.exports.items())),
     ]
     lines += [(f"fault in {worker.name}", worker.reason) for worker in found.workers if worker.reason]
     facts(lines)
+
+
+def _places(resources: Sequence[schemas.Resources]) -> Iterator[str]:
+    """A line for each place that resources come from, with the kinds that do."""
+    for place in dict.fromkeys(one.place for one in resources):
+        there = [one for one in resources if one.place == place]
+        yield f"{', '.join(one.kind for one in there)}: {place}"
+        yield from dict.fromkeys(
+            f"stale since {moment(one.stale_since)}, the last known go on serving: {one.reason}"
+            for one in there
+            if one.stale_since is not None
+        )
 
 
 def _since_then(counters: Mapping[str, int]) -> str:

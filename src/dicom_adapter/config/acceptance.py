@@ -33,12 +33,16 @@ _LONGEST = 1024  # characters of a reason
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A resource as a store keeps it. `status`: as it was written last; empty, or of another shape, at first."""
+    """A resource as a store keeps it.
+
+    `status`: as it was written last; empty, or of another shape, at first. `earlier`: a verdict not written yet.
+    """
 
     kind: Kind
     metadata: Metadata
     spec: Mapping[str, object]
     status: Mapping[str, object]
+    earlier: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,7 @@ def judge(found: Iterable[Found], now: str) -> list[Resource]:
 
 def accepted(kind: Kind, spec: Spec, metadata: Metadata, now: str, before: Status | None = None) -> Resource:
     """The resource of a spec that was checked already. `before`: its status until then."""
-    found = Found(kind, metadata, {}, {} if before is None else before.model_dump(mode="json"))
-    return build(spec, metadata, _status(found, _ACCEPTED, now))
+    return build(spec, metadata, _status(Found(kind, metadata, {}, {}, before), _ACCEPTED, now))
 
 
 def check_identity(spec: Spec, others: Iterable[Resource]) -> None:
@@ -95,6 +98,23 @@ def check_identity(spec: Spec, others: Iterable[Resource]) -> None:
 def serving(resources: Sequence[Resource]) -> list[Resource]:
     """Those of them that serve."""
     return [resource for resource in resources if not isinstance(resource, InvalidResource)]
+
+
+def condition_of(status: object) -> Condition | None:
+    """The verdict in a status, where there is one that can be read: other versions and people write there too."""
+    conditions = status.get("conditions") if isinstance(status, Mapping) else None
+    for each in conditions if isinstance(conditions, list) else ():
+        try:
+            return Condition.model_validate(each)
+        except ValidationError:
+            continue
+    return None
+
+
+def same_verdict(one: Condition | None, other: Condition | None) -> bool:
+    """Whether two conditions say the same, since whenever."""
+    times = {"last_transition_time": ""}
+    return one is not None and other is not None and one.model_copy(update=times) == other.model_copy(update=times)
 
 
 def _rival(spec: Spec, others: Iterable[Resource]) -> Resource | None:
@@ -109,24 +129,17 @@ def _taken(spec: Spec) -> str:
 
 
 def _status(found: Found, verdict: _Verdict, now: str) -> Status:
-    before = _condition(found.status)
     status: Literal["True", "False"] = "True" if verdict.accepted else "False"
     condition = Condition(
         status=status,
         reason=verdict.reason,
         message=verdict.message[:_LONGEST],
-        last_transition_time=before.last_transition_time if before and before.status == status else now,
+        last_transition_time=_since(found, status) or now,
         observed_generation=found.metadata.generation,
     )
     return Status(enabled=verdict.accepted, conditions=(condition,))
 
 
-def _condition(status: Mapping[str, object]) -> Condition | None:
-    """What was written last, where that can be read: other versions and people write there too."""
-    conditions = status.get("conditions")
-    for each in conditions if isinstance(conditions, list) else ():
-        try:
-            return Condition.model_validate(each)
-        except ValidationError:
-            continue
-    return None
+def _since(found: Found, status: str) -> str | None:
+    before = (condition_of(found.status), *(found.earlier.conditions if found.earlier else ()))
+    return next((each.last_transition_time for each in before if each and each.status == status), None)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Le
@@ -43,6 +43,7 @@ _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123, and the underscore that real networks have
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(|B|[KMGT]i?B)", re.IGNORECASE)
 _SIZE_PREFIXES = "KMGT"
+_DNS_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)  # RFC 1123
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -153,8 +154,18 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    if not _DNS_LABEL.fullmatch(text):
+        raise ValueError("not the name of a namespace")
+    return text
+
+
 Token = Annotated[SecretStr, AfterValidator(_secret_token), Allowed(TOKEN_WORDS)]
 Flag = Annotated[bool, Allowed("true or false")]
+Choice = Annotated[
+    Literal["auto", "true", "false"],
+    BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value),
+]
 Port = Annotated[int, Between(1, 65535), Allowed("1 to 65535")]
 AETitle = Annotated[
     str,
@@ -167,6 +178,9 @@ Uid = Annotated[str, AfterValidator(uid), Allowed("a UID: numbers and dots, no l
 VersionName = Annotated[str, AfterValidator(_version_name), Allowed("1 to 16 printable ASCII characters, no backslash")]
 Name = Annotated[str, AfterValidator(_not_blank), Allowed("text, not blank")]
 Argument = Annotated[str, AfterValidator(_no_nul), Allowed("text")]
+Namespace = Annotated[
+    str, AfterValidator(_namespace), Allowed("a namespace: at most 63 small letters, digits and dashes")
+]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 Endpoint = Annotated[str, AfterValidator(_endpoint), Allowed("host:port")]
 Url = Annotated[str, AfterValidator(_url), Allowed("an absolute http or https URL")]

@@ -18,7 +18,7 @@ from dicom_adapter.config.document import Path as KeyPath
 from dicom_adapter.config.environment import overrides
 from dicom_adapter.config.problems import ConfigError, Problem, quote
 from dicom_adapter.config.rules import Finding, Severity
-from dicom_adapter.config.schema import Settings
+from dicom_adapter.config.schema import Section, Settings
 
 # switch -> the list that it turns off
 _SWITCHES: dict[KeyPath, KeyPath] = {
@@ -107,10 +107,13 @@ def _anchored(settings: Settings, base: Path | None) -> Settings:
     if base is None:
         return settings
     storage = settings.storage.model_copy(update={"temporary": base / settings.storage.temporary})
-    api = settings.api
-    if api.token_file is not None:
-        api = api.model_copy(update={"token_file": base / api.token_file})
-    return settings.model_copy(update={"storage": storage, "api": api})
+    update: dict[str, Section] = {"storage": storage}
+    if settings.api.token_file is not None:
+        update["api"] = settings.api.model_copy(update={"token_file": base / settings.api.token_file})
+    if settings.kubernetes.kubeconfig is not None:
+        kubeconfig = base / settings.kubernetes.kubeconfig
+        update["kubernetes"] = settings.kubernetes.model_copy(update={"kubeconfig": kubeconfig})
+    return settings.model_copy(update=update)
 
 
 def _copy(value: Any) -> Any:

@@ -19,6 +19,7 @@ from dicom_adapter.config.fields import (
     Associations,
     Between,
     Bind,
+    Choice,
     Command,
     Endpoint,
     EnvironmentName,
@@ -27,6 +28,7 @@ from dicom_adapter.config.fields import (
     Host,
     Memory,
     Name,
+    Namespace,
     Port,
     Retention,
     Seconds,
@@ -306,6 +308,18 @@ class Results(Section):
     )
 
 
+class Kubernetes(Section):
+    """kubernetes: where Clara AE Titles, sources and destinations are, while read-*-from-crd is true."""
+
+    enabled: Choice = ours(
+        "auto",
+        "Whether they are resources of a cluster, or of the adapter's own database. auto: of the cluster, in a pod with"
+        " a service account, or where KUBECONFIG or `kubeconfig` names one.",
+    )
+    kubeconfig: Folder | None = ours(None, "File that says which cluster, and as whom. Default: the pod's own.")
+    namespace: Namespace | None = ours(None, "Namespace of the resources. Default: that of the service account.")
+
+
 class Api(Section):
     """api"""
 
@@ -337,6 +351,7 @@ class Settings(Section):
     results: Results = ours(Results(), "Checks of what pipelines return.")
     storage: Storage = spec(Storage(), "Where things are kept, and for how long.")
     services: Services = spec(Services(), "The Clara Platform.")
+    kubernetes: Kubernetes = ours(Kubernetes(), "The cluster that keeps resources.")
     api: Api = ours(Api(), "REST API.")
     log: Log = ours(Log(), "Log.")
 

@@ -6,6 +6,7 @@ Why here and not in core/ports.py: its words are the resources of this layer, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from dicom_adapter.config.resources import Kind, Resource
@@ -28,8 +29,30 @@ class ReadOnlyError(PermanentError):
     """The store cannot be changed from here: its resources are lists in the configuration file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What a store lists may be older than what is kept. `since`: seconds since the epoch; `reason`: in words."""
+
+    since: float
+    reason: str
+
+
 class ConfigStore(Protocol):
-    """Keeps resources. The names of its verbs and its answers are Kubernetes'."""
+    """Keeps resources. The names of its verbs and its answers are Kubernetes'.
+
+    `name`: file, database or kubernetes.
+    """
+
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Where it keeps them, for people."""
+        ...
+
+    def stale(self) -> Stale | None:
+        """None while it lists what is kept. From any thread."""
+        ...
 
     async def list(self, kind: Kind) -> list[Resource]:
         """Every resource of a kind, in the order in which they were made."""

@@ -40,7 +40,7 @@ from dicom_adapter.config.resources import (
     resource_name,
     rfc3339,
 )
-from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError
+from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError, Stale
 
 metadata = MetaData()
 
@@ -68,9 +68,15 @@ config_changes = Table(
 class DatabaseConfigStore:
     """A ConfigStore in a database."""
 
+    name = "database"
+    place = "the adapter's own database"
+
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._clock = clock
+
+    def stale(self) -> Stale | None:
+        return None
 
     async def list(self, kind: Kind) -> builtins.list[Resource]:
         return await asyncio.to_thread(self._list, kind)

@@ -19,7 +19,7 @@ from dicom_adapter.config.resources import (
     rfc3339,
 )
 from dicom_adapter.config.schema import Settings
-from dicom_adapter.config.store import NotFoundError, ReadOnlyError
+from dicom_adapter.config.store import NotFoundError, ReadOnlyError, Stale
 
 _KEYS = {
     Kind.CLARA_AE_TITLE: "dicom.scp.ae-titles",
@@ -31,6 +31,9 @@ _KEYS = {
 class FileConfigStore:
     """A ConfigStore over dicom.scp.ae-titles, dicom.scp.sources and dicom.scu.destinations."""
 
+    name = "file"
+    place = "the configuration file"
+
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         now = rfc3339(clock())
         self._resources: dict[Kind, list[Resource]] = {
@@ -38,6 +41,9 @@ class FileConfigStore:
             Kind.SOURCE: _named(Kind.SOURCE, _source_specs(settings), now),
             Kind.DESTINATION: _named(Kind.DESTINATION, _destination_specs(settings), now),
         }
+
+    def stale(self) -> Stale | None:
+        return None
 
     async def list(self, kind: Kind) -> builtins.list[Resource]:
         return [*self._resources[kind]]

@@ -6,6 +6,7 @@ SECURITY: names are our own ids and counters, never a word of a peer's; `checked
     <storage>/
       adapter.lock                     held by the one process that owns the folder; its content is the process id
       adapter.db                       the index of facts (SQLite, with its -wal and -shm)
+      cluster.json                     the last known resources of a Kubernetes cluster, where they are there
       run/adapter.json                 process id and REST address of the adapter that runs
       jobs/                            runs of the local process engine
       results/tmp/<job>/  new/<job>/   staged files to export
@@ -67,6 +68,11 @@ class StorageLayout:
     @property
     def database(self) -> Path:
         return self.root / "adapter.db"
+
+    @property
+    def cluster(self) -> Path:
+        """The last known resources of a Kubernetes cluster."""
+        return self.root / "cluster.json"
 
     @property
     def run(self) -> Path:

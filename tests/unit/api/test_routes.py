@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from dicom_adapter.api import schemas
 from dicom_adapter.api.app import create_app
 from dicom_adapter.api.view import View
+from dicom_adapter.config.store import Stale
 from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.model import (
@@ -183,8 +184,30 @@ async def test_health_of_each_service(house: House) -> None:
         "status": "Healthy",
         "reasons": [],
         "activeDimseConnections": 1,
-        "services": {"scp": "Running", "intake": "Running"},
+        "services": {"scp": "Running", "intake": "Running", "resources": "Running"},
+        "resources": [
+            {
+                "kind": kind,
+                "store": "database",
+                "place": "the adapter's own database",
+                "staleSince": None,
+                "reason": None,
+            }
+            for kind in ("ClaraAeTitle", "Source", "Destination")
+        ],
     }
+
+
+async def test_resources_that_may_be_old_are_told_and_no_reason_not_to_serve(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = Stale(since=1_700_000_000.0, reason="the API server cannot be reached")
+    monkeypatch.setattr(DatabaseConfigStore, "stale", lambda _store: stale)
+    health, status = await house.get("/health/status"), await house.get("/api/v1/status")
+    assert (health["status"], health["services"]["resources"]) == ("Healthy", "Unknown")
+    for answer in (health, status):
+        assert [(one["staleSince"], one["reason"]) for one in answer["resources"]] == [(stale.since, stale.reason)] * 3
+    assert status["ready"] is True
 
 
 async def test_status(house: House) -> None:

@@ -86,6 +86,11 @@ STATUS: dict[str, Any] = {
         },
     },
     "storage": {"path": "/s", "freeBytes": 1 << 30, "reservedBytes": 1, "accepting": False, "healthy": True},
+    "resources": [
+        {"kind": "ClaraAeTitle", "store": "database", "place": "the adapter's own database"},
+        {"kind": "Source", "store": "file", "place": "the configuration file"},
+        {"kind": "Destination", "store": "database", "place": "the adapter's own database"},
+    ],
     "batches": {"held": 1},
     "jobs": {"failed": 2},
     "exports": {},
@@ -140,6 +145,18 @@ def test_a_full_disk_says_how_much_must_stay_free(api: ApiStub) -> None:
     storage = {**STATUS["storage"], "accepting": False, "reservedBytes": 2 << 30}
     api.answers["GET /api/v1/status"] = {**STATUS, "storage": storage}
     assert "1.0 GiB free, 2.0 GiB must stay free: new associations are rejected" in run(api, "status").stdout
+
+
+def test_status_says_where_resources_are_and_that_they_are_old(api: ApiStub) -> None:
+    shown = run(api, "status").stdout
+    assert "ClaraAeTitle, Destination: the adapter's own database" in shown
+    assert "Source: the configuration file" in shown
+    old = {"store": "kubernetes", "place": "the cluster", "staleSince": 0.0, "reason": "it cannot be reached"}
+    kinds = ("ClaraAeTitle", "Source", "Destination")
+    api.answers["GET /api/v1/status"] = {**STATUS, "resources": [{"kind": kind, **old} for kind in kinds]}
+    shown = run(api, "status").stdout
+    assert "ClaraAeTitle, Source, Destination: the cluster" in shown
+    assert shown.count("the last known go on serving: it cannot be reached") == 1
 
 
 def test_status_of_an_adapter_that_is_not_ready(api: ApiStub) -> None:
