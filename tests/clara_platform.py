@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_adapter.engines.clara_platform.client import PlatformClient
-from dicom_adapter.engines.clara_platform.engine import ClaraPlatformEngine
-from dicom_adapter.engines.clara_platform.payloads import PlatformPayloads
+from dicom_adapter.engines.clara_platform.connection import ClaraPlatform
 from dicom_adapter.testing.clara_platform.server import Server
 from dicom_adapter.testing.clara_platform.state import Platform, Run, copy
 
@@ -20,24 +17,19 @@ UNKNOWN = "f" * 32
 @contextlib.contextmanager
 def serving(folder: Path, pipelines: Mapping[str, Run] | None = None) -> Iterator[Server]:
     """A platform with one pipeline, COPY, that returns what it is given; or with these."""
-    with Server(Platform(folder / "payloads", pipelines or {COPY: copy})) as server:
-        yield server
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """What an adapter has of a platform."""
-
-    client: PlatformClient
-    payloads: PlatformPayloads
-    engine: ClaraPlatformEngine
+    platform = Platform(folder / "payloads", pipelines or {COPY: copy})
+    try:
+        with Server(platform) as server:
+            yield server
+    finally:
+        platform.close()
 
 
 @contextlib.asynccontextmanager
-async def connected(endpoint: str, parallel_uploads: int = 4) -> AsyncIterator[Adapter]:
-    client = PlatformClient(endpoint)
-    payloads = PlatformPayloads(client, parallel_uploads)
+async def connected(endpoint: str, parallel_uploads: int = 4) -> AsyncIterator[ClaraPlatform]:
+    """What an adapter has of a platform."""
+    platform = ClaraPlatform(endpoint, parallel_uploads)
     try:
-        yield Adapter(client, payloads, ClaraPlatformEngine(client, payloads))
+        yield platform
     finally:
-        await client.close()
+        await platform.close()

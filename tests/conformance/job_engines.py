@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dicom_adapter.core.model import JobRef
 from dicom_adapter.core.ports import JobEngine, LocalResults
 from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.engines.clara_platform.connection import ClaraPlatform
 from dicom_adapter.engines.local_process import LocalProcessEngine
+from dicom_adapter.testing.clara_platform.state import command
+from tests.clara_platform import serving
 
 
 class LocalEngine(JobEngine, LocalResults, Protocol):
-    """What the suite is about."""
+    """What has more to keep: results and logs on this machine."""
 
 
 def python(program: str) -> tuple[str, ...]:
-    """The command of a pipeline that is a few lines of Python, with `input`, `output` and `job` as paths."""
-    prologue = "import sys, os, time; from pathlib import Path; input, output, job = map(Path, sys.argv[1:]);\n"
-    return (sys.executable, "-I", "-c", prologue + program, "{input}", "{output}", "{job}")
+    """The command of a pipeline that is a few lines of Python, with `input` and `output` as paths."""
+    prologue = "import sys, os, time; from pathlib import Path; input, output = map(Path, sys.argv[1:]);\n"
+    return (sys.executable, "-I", "-c", prologue + program, "{input}", "{output}")
 
 
 PIPELINES: Mapping[str, Pipeline] = {
@@ -49,14 +56,44 @@ PIPELINES: Mapping[str, Pipeline] = {
 
 @dataclass(frozen=True)
 class EngineUnderTest:
-    """`make`: an engine object over the state below a folder; a second call is what a restarted adapter has."""
+    """`serve`: keeps what the engine needs beside it, and tells where a job's output folder is.
+
+    `make`: an engine object over the state below a folder; a second call is what a restarted adapter has.
+    `pipeline_id`: what the engine calls a pipeline of PIPELINES.
+    """
 
     name: str
-    make: Callable[[Path], LocalEngine]
+    serve: Callable[[Path], AbstractContextManager[Callable[[JobRef], Path]]]
+    make: Callable[[Path], JobEngine]
+    pipeline_id: Callable[[str], str]
 
 
-def _local_process(root: Path) -> LocalEngine:
+@contextlib.contextmanager
+def _no_server(root: Path) -> Iterator[Callable[[JobRef], Path]]:
+    yield lambda ref: local_process(root).output_folder(ref)
+
+
+def local_process(root: Path) -> LocalEngine:
     return LocalProcessEngine(root / "jobs", PIPELINES.get, grace=2.0)
 
 
-ENGINES = (EngineUnderTest("local_process", _local_process),)
+@contextlib.contextmanager
+def _platform_server(root: Path) -> Iterator[Callable[[JobRef], Path]]:
+    pipelines = {_platform_id(name): command(*pipeline.command) for name, pipeline in PIPELINES.items()}
+    with serving(root, pipelines) as server:
+        (root / "endpoint").write_text(server.endpoint)
+        yield lambda ref: root / "payloads" / ref.payload_id / "output"
+
+
+def _clara_platform(root: Path) -> JobEngine:
+    return ClaraPlatform((root / "endpoint").read_text(), parallel_uploads=4).engine
+
+
+def _platform_id(name: str) -> str:
+    return hashlib.md5(name.encode()).hexdigest()
+
+
+ENGINES = (
+    EngineUnderTest("local_process", _no_server, local_process, lambda name: name),
+    EngineUnderTest("clara_platform", _platform_server, _clara_platform, _platform_id),
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import PayloadFile
@@ -14,6 +15,7 @@ from dicom_adapter.engines.clara_platform.payloads_pb2 import (
     PayloadFileDetails,
     PayloadsDetailsRequest,
     PayloadsDownloadRequest,
+    PayloadsRemoveRequest,
     PayloadsUploadRequest,
 )
 
@@ -37,33 +39,44 @@ class PlatformPayloads:
 
         Raises PermanentError for a file that is gone from the spool, and what the client raises.
         """
-        there = await self._sizes(payload_id)
-        missing = iter(await asyncio.to_thread(_without, files, there))
+        there = await self._listed(payload_id)
+        missing = await asyncio.to_thread(_without, files, there)
+        left = iter([(file, there.get(file.name)) for file in missing])
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._parallel_uploads):
-                    group.create_task(self._upload_from(payload_id, missing))
+                    group.create_task(self._upload_from(payload_id, left))
         except ExceptionGroup as failed:  # as many as were under way
             raise min(failed.exceptions, key=lambda error: not isinstance(error, PermanentError)) from None
 
-    async def _upload_from(self, payload_id: str, files: Iterator[PayloadFile]) -> None:
-        for file in files:
+    async def _upload_from(
+        self, payload_id: str, files: Iterator[tuple[PayloadFile, PayloadFileDetails | None]]
+    ) -> None:
+        for file, broken in files:
             async with self._uploads:
+                if broken is not None:
+                    await self._remove(payload_id, broken.name)
                 await self._client.tell(wire.PAYLOADS_UPLOAD, _chunks(payload_id, file))
 
-    async def _sizes(self, payload_id: str) -> dict[str, int]:
-        """Bytes of each file that the payload has, by its name in the input folder."""
+    async def _remove(self, payload_id: str, name: str) -> None:
+        """A name is in a payload once. A platform that does not let us remove it may still let us write over it."""
+        request = PayloadsRemoveRequest(payload_id=wire.identifier(payload_id), name=name)
+        with contextlib.suppress(TemporaryError, PermanentError):
+            await self._client.call(wire.PAYLOADS_REMOVE, request)
+
+    async def _listed(self, payload_id: str) -> dict[str, PayloadFileDetails]:
+        """What the payload has, by name in the input folder."""
         request = PayloadsDetailsRequest(payload_id=wire.identifier(payload_id))
         return {
-            details.file.name.lstrip("/").removeprefix(wire.INPUT): details.file.size
+            details.file.name.lstrip("/").removeprefix(wire.INPUT): details.file
             async for details in self._client.listen(wire.PAYLOADS_DETAILS, request)
             if details.HasField("file")
         }
 
 
-def _without(files: Sequence[PayloadFile], there: dict[str, int]) -> list[PayloadFile]:
+def _without(files: Sequence[PayloadFile], there: Mapping[str, PayloadFileDetails]) -> list[PayloadFile]:
     """Those that are not there, or not whole."""
-    return [file for file in files if file.name not in there or there[file.name] != _size(file)]
+    return [file for file in files if file.name not in there or there[file.name].size != _size(file)]
 
 
 def _size(file: PayloadFile) -> int:

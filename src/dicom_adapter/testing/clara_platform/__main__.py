@@ -36,6 +36,7 @@ def main() -> None:
         with Server(platform, options.host, options.port) as server:
             print(f"Jobs and Payloads: {server.endpoint}", flush=True)
             _wait()
+        platform.close()
 
 
 def _pipelines(given: Sequence[Sequence[str]]) -> Mapping[str, Run]:

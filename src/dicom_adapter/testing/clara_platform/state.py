@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -29,16 +31,19 @@ from dicom_adapter.engines.clara_platform.jobs_pb2 import (
 # Not in the part of the published table that was to be had.
 FILE_NOT_FOUND = -0x3100
 INVALID_FILE_NAME = -0x3101
+FILE_EXISTS = -0x3103
 PAYLOAD_IS_READ_ONLY = -0x3102
 JOB_IS_NOT_PENDING = -0x2101
 INVALID_METADATA = -0x2102
 
 INPUT, OUTPUT = "input", "output"
+POLL = 0.02  # seconds between looks at a program
 MAX_KEY, MAX_VALUE = 128, 256  # bytes of metadata
 _JOB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
-Run: TypeAlias = Callable[[Path, Path], None]
-"""A pipeline: what is done with the input folder and the output folder of a job. Raising makes the job faulted."""
+Run: TypeAlias = Callable[[Path, Path, threading.Event], None]
+"""A pipeline: what is done with a job's input folder and output folder. Raising makes the job faulted; the event is set
+when the job is canceled."""
 
 
 class Refused(Exception):
@@ -65,6 +70,7 @@ class Job:
     messages: list[str] = field(default_factory=list)
     started: float = 0.0
     stopped: float = 0.0
+    canceled: threading.Event = field(default_factory=threading.Event)
 
 
 class Platform:
@@ -121,10 +127,16 @@ class Platform:
         return job
 
     def cancel(self, job_id: str, reason: str) -> Job:
-        """A pipeline that runs on after it is not heard any more."""
+        """A pipeline that runs on all the same is not heard any more."""
         job = self.job(job_id)
         self._stop(job, JOB_STATUS_CANCELED, [reason] if reason else [])
+        job.canceled.set()
         return job
+
+    def close(self) -> None:
+        """Let nothing of it run on."""
+        for job in self.jobs:
+            job.canceled.set()
 
     def add_metadata(self, job_id: str, metadata: Mapping[str, str]) -> Job:
         """All or nothing."""
@@ -171,6 +183,8 @@ class Platform:
         if not parts or ".." in parts or "\0" in name:
             raise Refused(INVALID_FILE_NAME, "a file name is relative, and stays in the payload")
         path = self._folder.joinpath(payload_id, INPUT, *parts)
+        if path.exists():
+            raise Refused(FILE_EXISTS, f"payload {payload_id} has a file {name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -181,7 +195,7 @@ class Platform:
     def _run(self, job: Job) -> None:
         root = self._folder / job.payload_id
         try:
-            self._pipelines[job.pipeline_id](root / INPUT, root / OUTPUT)
+            self._pipelines[job.pipeline_id](root / INPUT, root / OUTPUT, job.canceled)
         except Exception as error:
             self._stop(job, JOB_STATUS_FAULTED, [str(error) or type(error).__name__])
         else:
@@ -199,23 +213,23 @@ class Platform:
 def command(*words: str) -> Run:
     """A pipeline that is a program; `{input}` and `{output}` stand for the folders."""
 
-    def run(source: Path, target: Path) -> None:
+    def run(source: Path, target: Path, canceled: threading.Event) -> None:
         folders = {"{input}": str(source), "{output}": str(target)}
         arguments = [folders.get(word, word) for word in words]
-        ran = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        if ran.returncode:
-            raise RuntimeError(f"exit status {ran.returncode}: {ran.stderr.strip()[-500:]}")
+        with tempfile.TemporaryFile() as said, subprocess.Popen(arguments, stdout=said, stderr=said) as process:
+            while process.poll() is None:
+                if canceled.wait(POLL):
+                    process.kill()
+            if process.returncode:
+                said.seek(0)
+                raise RuntimeError(f"exit status {process.returncode}: {said.read().decode(errors='replace')[-500:]}")
 
     return run
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, _canceled: threading.Event) -> None:
     """A pipeline that returns what it was given."""
-    for path in source.rglob("*"):
-        if path.is_file():
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
+    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def pieces(path: Path) -> Iterator[bytes]:

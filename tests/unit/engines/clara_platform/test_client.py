@@ -16,7 +16,7 @@ from dicom_adapter.engines.clara_platform.client import PlatformClient
 from dicom_adapter.engines.clara_platform.jobs_pb2 import JobsCreateRequest, JobsListRequest, JobsStatusRequest
 from dicom_adapter.testing.clara_platform.server import Server
 from dicom_adapter.testing.clara_platform.state import Refused
-from tests.clara_platform import COPY, UNKNOWN, connected, serving
+from tests.clara_platform import COPY, UNKNOWN, serving
 
 UNKNOWN_JOB = JobsStatusRequest(job_id=wire.identifier(UNKNOWN))
 
@@ -29,8 +29,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[PlatformClient]:
-    async with connected(server.endpoint) as adapter:
-        yield adapter.client
+    client = PlatformClient(server.endpoint)
+    yield client
+    await client.close()
 
 
 async def test_a_call(client: PlatformClient) -> None:
