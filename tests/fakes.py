@@ -96,11 +96,13 @@ class FakeEngine:
     removed: list[str] = field(default_factory=list)
     status: JobStatus = field(default_factory=lambda: JobStatus(EngineState.STOPPED))
     fail: Callable[[str], None] = lambda _verb: None
+    cancel_trouble: Exception | None = None
+    remove_trouble: Exception | None = None
 
     async def create_job(self, spec: JobSpec) -> JobRef:
         self.fail("create")
         ref = self._ref(spec)
-        self.created[ref.job_id] = spec
+        self.created.setdefault(ref.job_id, spec)
         return ref
 
     async def find_job(self, spec: JobSpec) -> JobRef | None:
@@ -120,9 +122,13 @@ class FakeEngine:
         return self.status
 
     async def cancel_job(self, ref: JobRef, reason: str) -> None:
+        if self.cancel_trouble is not None:
+            raise self.cancel_trouble
         self.canceled.append(ref.job_id)
 
     async def remove_job(self, ref: JobRef) -> None:
+        if self.remove_trouble is not None:
+            raise self.remove_trouble
         self.removed.append(ref.job_id)
 
     def result_files(self, ref: JobRef) -> list[Path]:

@@ -24,8 +24,9 @@ from dicom_adapter.config_stores.file import FileConfigStore
 from dicom_adapter.config_stores.kubernetes import cluster
 from dicom_adapter.core.errors import AdapterError, PermanentError
 from dicom_adapter.core.export_policy import WarningPolicy
+from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.results_policy import ResultsCheck
-from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.core.snapshot import CLARA_PLATFORM, PROCESS, Pipeline
 from dicom_adapter.engines.local_process import LocalProcessEngine
 from dicom_adapter.http_server import HttpServer
 from dicom_adapter.live import Live
@@ -54,6 +55,7 @@ from dicom_adapter.store.database import Database
 
 if TYPE_CHECKING:
     from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
+    from dicom_adapter.engines.clara_platform.connection import ClaraPlatform
 
 log = structlog.get_logger("app")
 
@@ -100,6 +102,7 @@ class Adapter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = Clock()
+        self._platform = _clara_platform(settings)
         self._spool = Spool(settings.storage.temporary.resolve(), Durability(settings.storage.durability))
         self._layout = self._spool.layout
         try:
@@ -117,7 +120,10 @@ class Adapter:
             self._spool.close()
             raise
         log.info("storage taken up", folder=str(self._layout.root), **asdict(adopted))
-        self._engines = {"process": LocalProcessEngine(self._layout.jobs, self._pipeline)}
+        self._local_engines = {PROCESS: LocalProcessEngine(self._layout.jobs, self._pipeline)}
+        self._engines: dict[str, JobEngine] = {**self._local_engines}
+        if self._platform is not None:
+            self._engines[CLARA_PLATFORM] = self._platform.engine
         self._scu = self._make_scu(settings)
         self._make_workers(settings)
 
@@ -157,7 +163,7 @@ class Adapter:
                 database,
                 clock,
                 self._layout,
-                engines=self._engines,
+                engines=self._local_engines,
                 path_of=self._spool.instance_path,
                 check=ResultsCheck(settings.results.check),
             ),
@@ -200,7 +206,6 @@ class Adapter:
         )
         housekeeping = Housekeeping(
             database,
-            snapshot,
             clock,
             RetentionSettings(storage.retention, storage.history * DAY),
             engines=self._engines,
@@ -297,7 +302,7 @@ class Adapter:
             listener=self._listener,
             supervisor=self._supervisor,
             controller=self._jobs,
-            engines=self._engines,
+            engines=self._local_engines,
             snapshot=self._configuration.snapshot,
         )
         app = create_app(
@@ -313,6 +318,8 @@ class Adapter:
         finally:  # whatever happened: an association that still stores has to end before the spool is closed
             stopping.set()
             await self._drain(workers)
+            if self._platform is not None:
+                await self._platform.close()
             await api.close()
             run_file.remove(self._layout.root)
         log.info("stopped")
@@ -344,6 +351,21 @@ class Adapter:
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)
+
+
+def _clara_platform(settings: Settings) -> ClaraPlatform | None:
+    """The platform that is named, if one is. Raises PermanentError when what speaks to it is not installed."""
+    endpoint = settings.services.platform
+    if endpoint is None:
+        return None
+    try:
+        from dicom_adapter.engines.clara_platform.connection import ClaraPlatform  # noqa: PLC0415 - needs an extra
+    except ImportError as error:
+        raise PermanentError(
+            f"services.platform-endpoint names a Clara Platform, {endpoint}, and the packages that speak to it are not "
+            f"installed ({error}): pip install 'dicom-adapter[clara]', or remove the key if every pipeline runs here"
+        ) from error
+    return ClaraPlatform(endpoint, settings.services.parallel_uploads)
 
 
 def _log_pdu(line: str) -> None:

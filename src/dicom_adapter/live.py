@@ -16,7 +16,7 @@ from dicom_adapter.config.schema import Settings
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import JobRef
 from dicom_adapter.core.ports import LocalResults
-from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
+from dicom_adapter.core.snapshot import CLARA_PLATFORM, ClaraAeTitle, ConfigSnapshot
 from dicom_adapter.core.storage_policy import must_stay_free
 from dicom_adapter.manager.job_controller import JobController
 from dicom_adapter.manager.supervisor import Supervisor
@@ -38,7 +38,7 @@ class Live:
     listener: Listener
     supervisor: Supervisor
     controller: JobController
-    engines: Mapping[str, LocalResults]
+    engines: Mapping[str, LocalResults]  # those that leave logs here
     snapshot: Callable[[], ConfigSnapshot]
     started_at: float = field(default_factory=time.time)
 
@@ -117,13 +117,21 @@ class Live:
         if job is None or job.engine_job_id is None or job.engine_payload_id is None:
             return {}
         ref = JobRef(job.engine_job_id, job.engine_payload_id)
-        pipeline = self.snapshot().pipelines.get(job.pipeline_id)
-        # Of a pipeline that is configured no more the logs are still asked for; then the engine is not known.
-        engines = [self.engines[pipeline.engine]] if pipeline else self.engines.values()
-        for engine in engines:
-            with contextlib.suppress(PermanentError):
+        for engine in self.engines.values():  # its pipeline may be another engine's by now, or nobody's
+            with contextlib.suppress(PermanentError):  # it is none of this engine's
                 return engine.log_files(ref)
         return {}
+
+    def logs_elsewhere(self, job_id: str) -> str | None:
+        with self.database.read() as connection:
+            job = jobs.get(connection, job_id)
+        pipeline = None if job is None else self.snapshot().pipeline(job.pipeline_id)
+        if job is None or pipeline is None or pipeline.engine != CLARA_PLATFORM:
+            return None
+        platform = f"the Clara Platform at {self.settings.services.platform}"
+        if job.engine_job_id is None:
+            return f"it is not on {platform} yet"
+        return f"it is job {job.engine_job_id} of {platform}: what its operators wrote is there"
 
     async def cancel_job(self, job_id: str) -> bool:
         return await self.controller.cancel(job_id)

@@ -47,6 +47,7 @@ CONFIG_RANGES = [
         ["http://h:1", "https://h/base"],
         ["h:1", "ftp://h", "http://", "http://h:x"],
     ),
+    ("services.parallel-uploads", ["1", "64"], ["0", "65"]),
     ("results.check", ["strict", "off"], ["loose"]),
     ("api.host", ["127.0.0.1", "'::1'", "localhost"], ["'a b'"]),
     ("api.port", ["0", "5000", "65535"], ["65536", "-1"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -46,7 +46,12 @@ class House:
         self.supervisor = FakeSupervisor()
         self.snapshot: ConfigSnapshot = snapshot()
         self.live = Live(
-            settings=Settings.model_validate({"storage": {"reserve-space": 0, "watermark-percent": 100}}),
+            settings=Settings.model_validate(
+                {
+                    "storage": {"reserve-space": 0, "watermark-percent": 100},
+                    "services": {"platform-endpoint": "clara:50051"},
+                }
+            ),
             spool=self.spool,
             database=self.database,
             listener=cast(Listener, self.listener),
@@ -95,6 +100,22 @@ def test_a_worker_that_keeps_failing(house: House) -> None:
     assert house.live.not_ready() == []
     health.failures = UNWELL_AFTER
     assert house.live.not_ready() == [f"intake failed {UNWELL_AFTER} times in a row: why"]
+
+
+def test_where_the_logs_of_a_platform_job_are(house: House) -> None:
+    with house.database.write() as connection:
+        batches.open_batch(connection, Batch("b", "LUNG", BatchState.CLOSED, 1000, AE))
+        jobs.add(connection, Job("j", "n", "b", "p9", "x", "LUNG", JobState.QUEUED, 1, 1, 0, 1000), None)
+    assert house.live.logs_elsewhere("j") is None
+    assert house.live.logs_elsewhere("nothing") is None
+    house.snapshot = replace(snapshot(), has_platform=True)
+    assert house.live.logs_elsewhere("j") == "it is not on the Clara Platform at clara:50051 yet"
+    with house.database.write() as connection:
+        jobs.created(connection, "j", JobRef("0fcd", "3c9d"))
+    assert house.live.logs_elsewhere("j") == (
+        "it is job 0fcd of the Clara Platform at clara:50051: what its operators wrote is there"
+    )
+    assert house.live.log_files("j") == {}
 
 
 @pytest.mark.parametrize("configured", [True, False])

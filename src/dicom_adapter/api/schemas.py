@@ -91,6 +91,7 @@ class JobLogs(Schema):
     attempt: int
     stdout: str
     stderr: str
+    elsewhere: str | None = None  # in words, where they are, when the job does not run on this machine
 
 
 class Export(Schema):

@@ -37,6 +37,10 @@ class Live(Protocol):
         """stdout and stderr of the job's last attempt."""
         ...
 
+    def logs_elsewhere(self, job_id: str) -> str | None:
+        """In words, where the logs of a job are that does not run on this machine."""
+        ...
+
     async def cancel_job(self, job_id: str) -> bool: ...
 
     def ae_title(self, called: str) -> ClaraAeTitle | None:

@@ -81,7 +81,11 @@ def _jobs(routes: APIRouter, view: View) -> None:
             raise not_found("job", job_id)
         files = view.live.log_files(job_id)
         return schemas.JobLogs(
-            job=job_id, attempt=found.attempt, stdout=_tail(files.get("stdout")), stderr=_tail(files.get("stderr"))
+            job=job_id,
+            attempt=found.attempt,
+            stdout=_tail(files.get("stdout")),
+            stderr=_tail(files.get("stderr")),
+            elsewhere=view.live.logs_elsewhere(job_id),
         )
 
 

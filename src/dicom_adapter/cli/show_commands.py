@@ -143,6 +143,9 @@ def job_logs(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> Non
         return
     found = schemas.JobLogs.model_validate(answer)
     say(f"job {found.job}, attempt {found.attempt}")
+    if found.elsewhere is not None:
+        say(found.elsewhere)
+        return
     for name, text in (("stdout", found.stdout), ("stderr", found.stderr)):
         say(f"--- {name}" if text else f"--- {name} (empty)")
         if text:

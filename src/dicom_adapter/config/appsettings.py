@@ -47,6 +47,7 @@ _SAME: Mapping[Name, Name] = {
     ("storage", "watermarkpercent"): ("storage", "watermark-percent"),
     ("services", "platformendpoint"): ("services", "platform-endpoint"),
     ("services", "platform", "endpoint"): ("services", "platform-endpoint"),
+    ("services", "platform", "paralleluploads"): ("services", "parallel-uploads"),
     ("services", "resultsserviceendpoint"): ("services", "results-service-endpoint"),
 }
 _SWITCHES: tuple[Name, ...] = (
@@ -63,7 +64,6 @@ _GONE: Mapping[Name, str] = {
     ("dicom", "scu", "export", "failurethreshold"): "more than half of the files, as specified",
     ("dicom", "scu", "export", "pollfrequencyms"): "the Results Service is asked at an interval of our own",
     ("dicom", "scu", "export", "agent"): "there is no export to DICOMweb",
-    ("services", "platform", "paralleluploads"): "several files are uploaded at once, in a number of our own",
     ("services", "platform", "uploadmetadata"): "the adapter decides what a job is told",
     ("services", "platform", "metadatadicomsource"): "a job's metadata has no patient data",
     ("services", "platform", "maxretries"): "a platform that is away is tried again for as long as it takes",

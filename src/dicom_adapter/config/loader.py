@@ -36,7 +36,7 @@ class Loaded:
     source: str  # the file, as it was named
     warnings: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
-    unrunnable: tuple[Problem, ...] = ()  # mapped pipelines that only the Clara Platform has: a start refuses them
+    unrunnable: tuple[Problem, ...] = ()  # mapped pipelines that nothing runs: a start refuses them
 
     def require_runnable(self) -> Settings:
         """The settings, if everything they name can run here. Raises ConfigError with `unrunnable` otherwise."""

@@ -67,15 +67,16 @@ def check(settings: Settings, broken: Iterable[Path] = ()) -> list[Finding]:
 
 
 def unrunnable_pipelines(settings: Settings) -> list[Finding]:
-    """Mappings to pipelines of the Clara Platform. No rule: the file is right, it just cannot run here yet."""
+    """Mappings to pipelines of a Clara Platform that is not named. No rule: the file is right, it just cannot run."""
     missing = set(settings.unrunnable_pipelines())
     return [
         Finding(
             (*_MAPPINGS, index, "pipeline-id" if mapping.pipeline_id else "name"),
-            "this pipeline belongs to the Clara Platform, which this version cannot reach yet",
+            "`pipelines` does not define this pipeline, and no Clara Platform is named",
             found=quote(mapping.pipeline_id or mapping.name),
             allowed="the id or name of a pipeline under `pipelines`",
-            hint="define it under `pipelines` (engine: process) to run it on this machine",
+            hint="define it under `pipelines` (engine: process) to run it on this machine, or name the Clara Platform"
+            " in services.platform-endpoint",
         )
         for index, mapping in enumerate(settings.pipeline_mappings)
         if settings.pipeline_id(mapping.pipeline_id or mapping.name) in missing

@@ -272,12 +272,22 @@ class Services(Section):
     """services"""
 
     platform_endpoint: Endpoint = spec(
-        "localhost:50051", "Clara Platform API. CLARA_SERVICE_HOST and CLARA_SERVICE_PORT_API override it."
+        "localhost:50051",
+        "Clara Platform API. CLARA_SERVICE_HOST and CLARA_SERVICE_PORT_API override it. Where it is named, pipelines"
+        " that `pipelines` does not define are the platform's.",
     )
     results_service_endpoint: Url = spec(
         "http://localhost:50080",
         "Results Service. CLARA_RESULTSSERVICE_SERVICE_HOST and CLARA_RESULTSSERVICE_SERVICE_PORT override it.",
     )
+    parallel_uploads: Annotated[int, Between(1, 64), Allowed("1 to 64")] = ours(
+        4, "Files that are uploaded to the Clara Platform at once, over all jobs."
+    )
+
+    @property
+    def platform(self) -> str | None:
+        """The endpoint of the Clara Platform, where one is named; the specified default alone is none."""
+        return self.platform_endpoint if "platform_endpoint" in self.model_fields_set else None
 
 
 class PipelineEntry(Section):
@@ -371,7 +381,9 @@ class Settings(Section):
         return tuple(dict.fromkeys(self.pipeline_id(reference) for reference in references))
 
     def unrunnable_pipelines(self) -> tuple[str, ...]:
-        """Mapped pipelines that `pipelines` does not define: they belong to the Clara Platform and cannot run here."""
+        """Mapped pipelines that nothing runs: `pipelines` does not define them, and no Clara Platform is named."""
+        if self.services.platform is not None:
+            return ()
         defined = {pipeline.id for pipeline in self.pipelines}
         mapped = (self.pipeline_id(mapping.pipeline_id or mapping.name) for mapping in self.pipeline_mappings)
         return tuple(dict.fromkeys(pipeline for pipeline in mapped if pipeline not in defined))

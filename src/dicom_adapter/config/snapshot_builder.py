@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dicom_adapter.config import processor_settings, resources
 from dicom_adapter.config.resources import Kind, Resources
 from dicom_adapter.config.schema import PipelineEntry, Settings
@@ -14,6 +16,7 @@ from dicom_adapter.core.snapshot import (
     ScpPolicy,
     Source,
     is_job_processor,
+    platform_pipeline,
 )
 
 
@@ -52,7 +55,8 @@ def build_snapshot(settings: Settings, resources: Resources, version: int) -> Co
             )
             for resource in resources.destinations
         },
-        pipelines={entry.id: _pipeline(entry) for entry in settings.pipelines},
+        pipelines=_pipelines(settings, resources),
+        has_platform=settings.services.platform is not None,
         scp=_scp_policy(settings),
     )
 
@@ -77,6 +81,23 @@ def _timeout(spec: resources.ClaraAeTitleSpec) -> int:
     makes_jobs = any(is_job_processor(name) for name in spec.all_processors)
     said = processor_settings.timeout(spec.processor_settings) if makes_jobs else None
     return spec.timeout if said is None else said
+
+
+def _pipelines(settings: Settings, resources: Resources) -> dict[str, Pipeline]:
+    """Those that run here and, where there is a Clara Platform, its own as they are named."""
+    platform: dict[str, Pipeline] = {}
+    for name, reference in _named_pipelines(settings, resources) if settings.services.platform else ():
+        pipeline_id = settings.pipeline_id(reference)
+        platform.setdefault(pipeline_id, platform_pipeline(pipeline_id, name))
+    return platform | {entry.id: _pipeline(entry) for entry in settings.pipelines}
+
+
+def _named_pipelines(settings: Settings, resources: Resources) -> Iterator[tuple[str, str]]:
+    """Name and id of every pipeline that a mapping or an AE Title speaks of."""
+    for mapping in settings.pipeline_mappings:
+        yield mapping.name, mapping.pipeline_id or mapping.name
+    for resource in resources.ae_titles:
+        yield from processor_settings.pipelines(resource.spec.processor_settings).items()
 
 
 def _pipeline(entry: PipelineEntry) -> Pipeline:

@@ -6,9 +6,11 @@ The names of jobs are here too: a job's name is its idempotency key at the engin
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
 
-from dicom_adapter.core.model import EngineState, Job, JobState, JobStatus
+from dicom_adapter.core.errors import PermanentError
+from dicom_adapter.core.model import EngineState, Job, JobPriority, JobState, JobStatus
 
 MAX_JOB_NAME_LENGTH = 63  # contract 1.6
 
@@ -69,6 +71,19 @@ def attempt_name(name: str, attempt: int) -> str:
         return name
     suffix = f"-attempt-{attempt}"
     return f"{name[-(MAX_JOB_NAME_LENGTH - len(suffix)) :].lstrip('-')}{suffix}"
+
+
+def job_priority(settings: Mapping[str, str]) -> JobPriority:
+    """The priority that an AE Title's processor settings give its jobs, in any case; normal where they give none.
+
+    Raises PermanentError for another word.
+    """
+    word = settings.get("priority", JobPriority.NORMAL)
+    try:
+        return JobPriority(word.lower())
+    except ValueError:
+        allowed = ", ".join(JobPriority)
+        raise PermanentError(f"processor setting priority is {word[:32]!r}: mend the AE Title ({allowed})") from None
 
 
 def _normalised(text: str) -> str:

@@ -11,6 +11,8 @@ AE_TITLE_JOB_PROCESSOR = (  # its name from 0.7.2 on (contract 3.2)
 )
 PROCESSOR_ALIASES = {DEFAULT_PROCESSOR: "job", AE_TITLE_JOB_PROCESSOR: "job"}
 
+PROCESS, CLARA_PLATFORM = "process", "clara-platform"  # engines
+
 
 def processor_name(name: str) -> str:
     """The name that a processor is found by: spaces beside a comma do not count, and Clara's names are ours."""
@@ -57,11 +59,11 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline of `pipelines:`; engine "process" runs `command` on this machine."""
+    """A pipeline. Of `pipelines:` engine "process" runs `command` on this machine; others are the Clara Platform's."""
 
     id: str
     name: str
-    engine: str = "process"
+    engine: str = PROCESS
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None  # seconds
@@ -70,6 +72,12 @@ class Pipeline:
     cpu: int | None = None  # cores
     memory: int | None = None  # bytes
     concurrency: int = 1  # runs of this pipeline at once
+    observe_interval: float = 1.0  # seconds between looks at a run that takes long
+
+
+def platform_pipeline(pipeline_id: str, name: str | None = None) -> Pipeline:
+    """A pipeline of the Clara Platform. It has its own queue, and its results come by another way: no hurry."""
+    return Pipeline(pipeline_id, name or pipeline_id, engine=CLARA_PLATFORM, concurrency=100, observe_interval=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +105,11 @@ class ConfigSnapshot:
     ae_titles: Mapping[str, ClaraAeTitle] = field(default_factory=dict)  # by exact, trimmed AE Title
     sources: tuple[Source, ...] = ()
     destinations: Mapping[str, Destination] = field(default_factory=dict)  # by lower-case name
-    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)  # by id
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)  # by id; those that are defined or mapped
+    has_platform: bool = False
     scp: ScpPolicy = ScpPolicy()
+
+    def pipeline(self, pipeline_id: str) -> Pipeline | None:
+        """What runs jobs of this id, or None: nothing does. With a Clara Platform, what is not ours is its own."""
+        known = self.pipelines.get(pipeline_id)
+        return platform_pipeline(pipeline_id) if known is None and self.has_platform else known

@@ -19,7 +19,6 @@ from dicom_adapter.core.errors import AdapterError, OutOfResources, PermanentErr
 from dicom_adapter.core.model import Job, JobRef
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.retention import removable_at
-from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import associations, batches, jobs
 from dicom_adapter.store.database import Database
@@ -65,7 +64,6 @@ class Housekeeping:
     def __init__(
         self,
         database: Database,
-        snapshot: Callable[[], ConfigSnapshot],
         clock: Clock,
         settings: RetentionSettings,
         *,
@@ -75,7 +73,6 @@ class Housekeeping:
     ) -> None:
         self.trigger = Trigger()
         self._database = database
-        self._snapshot = snapshot
         self._clock = clock
         self._settings = settings
         self._engines = engines
@@ -130,12 +127,8 @@ class Housekeeping:
         if job.engine_job_id is None or job.engine_payload_id is None:
             return
         ref = JobRef(job.engine_job_id, job.engine_payload_id)
-        pipeline = self._snapshot().pipelines.get(job.pipeline_id)
-        if pipeline is not None:
-            await self._engines[pipeline.engine].remove_job(ref)
-            return
-        for engine in self._engines.values():  # the pipeline is configured no more: whose job it was, nobody knows
-            with contextlib.suppress(PermanentError):
+        for engine in self._engines.values():  # its pipeline may be another engine's by now, or nobody's
+            with contextlib.suppress(PermanentError):  # it is none of this engine's
                 await engine.remove_job(ref)
 
     def _jobs_of(self, batch_id: str) -> list[Job]:

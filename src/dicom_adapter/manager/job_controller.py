@@ -1,12 +1,13 @@
 """Reconciles job rows with the engines: create, upload, start, observe, collect; each step ends in a durable fact.
 
-A job is never started twice: its name and attempt are the idempotency key of every call, `find_job` adopts what a
+A job is never started twice: its name and attempt are the idempotency key of every call, `create_job` adopts what a
 crash orphaned, and `start_job` leaves a started job alone. Cancellation by our own shutdown is not an outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,22 +18,22 @@ import structlog
 
 from dicom_adapter.clock import Clock
 from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
-from dicom_adapter.core.job_lifecycle import Step, next_step
+from dicom_adapter.core.job_lifecycle import Step, job_priority, next_step
 from dicom_adapter.core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.retry import job_delay, step_delay
 from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
 from dicom_adapter.crash_points import crash_point
-from dicom_adapter.manager.manifest import job_manifest, payload_name
+from dicom_adapter.manager.manifest import job_manifest, job_metadata, payload_name
 from dicom_adapter.manager.trigger import Trigger
-from dicom_adapter.store import jobs
+from dicom_adapter.store import batches, jobs
 from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("jobs")
 
 WINDOW = 16  # jobs of a pipeline looked at in one step, beside those that may run: the backlog stays in the database
 UNSTORED_PAUSE = 5.0  # seconds before a job is worked on again whose fact could not be stored
-OBSERVE_INTERVALS = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between looks at a running job; then the last for ever
+OBSERVE_INTERVALS = (0.05, 0.1, 0.2, 0.5)  # seconds between looks at a running job; then what its pipeline says
 
 
 class Collector(Protocol):
@@ -77,7 +78,7 @@ class JobController:
         for job in due:
             if job.id in busy or job.id in self._active or job.id in self._canceling:
                 continue
-            pipeline = self._snapshot().pipelines.get(job.pipeline_id)
+            pipeline = self._snapshot().pipeline(job.pipeline_id)
             if pipeline is None or self._running(job.pipeline_id) < pipeline.concurrency:
                 task = asyncio.create_task(self._advance(job, pipeline), name=f"job {job.id}")
                 self._active[job.id] = (job.pipeline_id, task)
@@ -109,7 +110,7 @@ class JobController:
         job = await asyncio.to_thread(self._get, job_id)
         if job is None or next_step(job) is Step.DONE:
             return False
-        pipeline = self._snapshot().pipelines.get(job.pipeline_id)
+        pipeline = self._snapshot().pipeline(job.pipeline_id)
         if pipeline is not None:
             engine = self._engines[pipeline.engine]
             spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
@@ -147,9 +148,10 @@ class JobController:
         try:
             if pipeline is None:
                 raise PermanentError(
-                    f"pipeline {job.pipeline_id} is not defined under `pipelines`: define it and retry this job"
+                    f"pipeline {job.pipeline_id} is not defined under `pipelines`: define it, or name the Clara"
+                    " Platform in services.platform-endpoint, and retry this job"
                 )
-            await self._run(job, pipeline, self._engines[pipeline.engine])
+            await self._run_or_cancel(job, pipeline, self._engines[pipeline.engine])
         except PermanentError as error:
             await self._fail(job, str(error))
         except TemporaryError as error:
@@ -158,9 +160,20 @@ class JobController:
             log.exception("a job's step failed", job=job.id)
             await self._wait_for_engine(job, in_words(error), None)
 
+    async def _run_or_cancel(self, job: Job, pipeline: Pipeline, engine: JobEngine) -> None:
+        """What can never start is canceled before it is a dead letter: no engine is left with a job that waits."""
+        try:
+            await self._run(job, pipeline, engine)
+        except PermanentError as error:
+            current = await asyncio.to_thread(self._get, job.id)
+            if current is not None and current.state in (JobState.CREATED, JobState.UPLOADED):
+                with contextlib.suppress(PermanentError):
+                    await engine.cancel_job(_known_ref(current), str(error))
+            raise
+
     async def _run(self, job: Job, pipeline: Pipeline, engine: JobEngine) -> None:
         status: JobStatus | None = None
-        looks = 0
+        intervals = iter(OBSERVE_INTERVALS)
         instances: Sequence[Instance] = ()  # while they are needed: a batch may have very many
         while True:
             match next_step(job, status):
@@ -183,8 +196,7 @@ class JobController:
                     status = await engine.get_status(_known_ref(job))
                     continue
                 case Step.WAIT:
-                    await asyncio.sleep(OBSERVE_INTERVALS[min(looks, len(OBSERVE_INTERVALS) - 1)])
-                    looks += 1
+                    await asyncio.sleep(next(intervals, pipeline.observe_interval))
                     status = await engine.get_status(_known_ref(job))
                     continue
                 case Step.COLLECT:
@@ -203,7 +215,7 @@ class JobController:
 
     async def _create(self, job: Job, instances: Sequence[Instance], engine: JobEngine) -> None:
         spec = await asyncio.to_thread(self._spec, job, instances)
-        ref = await engine.find_job(spec) or await engine.create_job(spec)
+        ref = await engine.create_job(spec)
         crash_point("job.after_create")
         await asyncio.to_thread(self._write, jobs.created, job.id, ref)
 
@@ -250,7 +262,16 @@ class JobController:
     def _spec(self, job: Job, instances: Sequence[Instance]) -> JobSpec:
         with self._database.read() as connection:
             callers = jobs.calling_ae_titles(connection, job.batch_id)
-        return JobSpec(job.id, job.name, job.attempt, job.pipeline_id, job_manifest(job, callers, instances))
+            batch = batches.get(connection, job.batch_id)
+        return JobSpec(
+            id=job.id,
+            name=job.name,
+            attempt=job.attempt,
+            pipeline_id=job.pipeline_id,
+            manifest=job_manifest(job, callers, instances),
+            priority=job_priority(batch.policy.settings if batch else {}),
+            metadata=job_metadata(job, instances),
+        )
 
     def _payload(self, instances: Sequence[Instance]) -> Sequence[PayloadFile]:
         return [

@@ -1,4 +1,7 @@
-"""job.json: what a pipeline is told about its input. Ids, AE Titles and series; no patient data."""
+"""job.json: what a pipeline is told about its input. Ids, AE Titles and series; no patient data.
+
+And the metadata that an engine shows of a job, as the platform's own adapter gave it (contract 1.5).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ from dicom_adapter.core.model import Instance, Job
 def payload_name(position: int) -> str:
     """The name of the `position`-th file (from 1) in a job's input folder: nothing of a peer's."""
     return f"{position:08d}.dcm"
+
+
+def job_metadata(job: Job, instances: Sequence[Instance]) -> Mapping[str, str]:
+    """What people see of a job at its engine."""
+    return {"Source": job.called_ae_title, "Instances": str(len(instances))}
 
 
 def job_manifest(job: Job, calling_ae_titles: Sequence[str], instances: Sequence[Instance]) -> Mapping[str, object]:

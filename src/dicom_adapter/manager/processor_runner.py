@@ -148,11 +148,11 @@ class ProcessorRunner:
 
     def _commit(self, batch: Batch, position: int, requests: Sequence[_Request]) -> list[str]:
         made = []
-        pipelines = self._snapshot().pipelines
+        snapshot = self._snapshot()
         crash_point("processor.before_commit")
         with self._database.write() as connection:
             for request in requests:
-                pipeline = pipelines.get(request.pipeline_id)
+                pipeline = snapshot.pipeline(request.pipeline_id)
                 pipeline_name = pipeline.name if pipeline else request.pipeline_id
                 name = job_name(batch.called_ae_title, pipeline_name, batch.id, request.key)
                 if jobs.exists(connection, name):

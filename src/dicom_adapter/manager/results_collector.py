@@ -1,5 +1,6 @@
 """Ends a job that succeeded: its results are judged, staged, and made into export tasks.
 
+Those of an engine elsewhere come by another way (`manager` has an agent of the Results Service): its jobs just end.
 Staging is idempotent and durable (D8); then one transaction ends the job and makes the tasks. A crash in between stages
 the same files under the same numbers once more.
 """
@@ -39,7 +40,7 @@ class ResultFolders(Protocol):
 
 
 class ResultsCollector:
-    """See the module. `engines`: by the word that a pipeline's `engine` gives."""
+    """See the module. `engines`: those that leave results here, by the word that a pipeline's `engine` gives."""
 
     def __init__(
         self,
@@ -62,7 +63,11 @@ class ResultsCollector:
         await asyncio.to_thread(self._collect, job, ref, pipeline)
 
     def _collect(self, job: Job, ref: JobRef, pipeline: Pipeline) -> None:
-        engine = self._engines[pipeline.engine]
+        engine = self._engines.get(pipeline.engine)
+        if engine is None:
+            self._commit(job, pipeline, (), {}, "its results come through the Results Service")
+            log.info("job succeeded", job=job.id)
+            return
         with self._database.read() as connection:
             sources = jobs.instances_of_job(connection, job)
         studies = {one.study_instance_uid: self._path_of(one) for one in sources if one.study_instance_uid is not None}

@@ -78,6 +78,9 @@ class FakeLive:
     def not_ready(self) -> Sequence[str]:
         return self.reasons
 
+    def logs_elsewhere(self, job_id: str) -> str | None:
+        return None
+
     def log_files(self, job_id: str) -> Mapping[str, Path]:
         return {"stdout": self.folder / "stdout.log", "stderr": self.folder / "stderr.log"}
 

@@ -223,6 +223,14 @@ def test_job_logs_by_any_part_of_the_id(api: ApiStub, reference: str) -> None:
     assert "--- stderr (empty)" in out
 
 
+def test_where_logs_are_that_are_not_here(api: ApiStub) -> None:
+    logs = {"job": JOB["id"], "attempt": 1, "stdout": "", "stderr": "", "elsewhere": "it is job 0fcd of the platform"}
+    api.answers[f"GET /api/v1/jobs/{JOB['id']}/logs"] = logs
+    out = run(api, "job", "logs", JOB["id"]).stdout
+    assert "it is job 0fcd of the platform" in out
+    assert "stdout" not in out
+
+
 def test_one_job_and_one_export(api: ApiStub) -> None:
     quarantined = {"number": 1, "path": "quarantine/j/1", "reason": "it is not DICOM"}
     api.answers[f"GET /api/v1/jobs/{JOB['id']}"] = {**JOB, "quarantinedFiles": [quarantined]}

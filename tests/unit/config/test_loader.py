@@ -43,8 +43,15 @@ def test_the_two_pipeline_sample_cannot_start_without_its_pipelines() -> None:
         "pipeline-mappings[0].pipeline-id",
         "pipeline-mappings[1].pipeline-id",
     ]
-    with pytest.raises(ConfigError, match="Clara Platform"):
+    with pytest.raises(ConfigError, match=r"name the Clara Platform in services\.platform-endpoint"):
         result.require_runnable()
+
+
+def test_the_two_pipeline_sample_starts_with_a_platform() -> None:
+    text = (FIXTURES / "two_pipelines.yaml").read_text()
+    environment = {"CLARA_SERVICE_HOST": "clara", "CLARA_SERVICE_PORT_API": "50051"}
+    for result in (load_text(text, environment), loaded(f"{text}\nservices: {{platform-endpoint: 'clara:50051'}}\n")):
+        assert result.require_runnable() is result.settings
 
 
 def test_the_two_pipeline_sample_starts_with_pipelines() -> None:

@@ -9,7 +9,7 @@ import pytest
 from dicom_adapter.config import ConfigError, Settings, load_text
 from dicom_adapter.config.document import parse
 from dicom_adapter.config.reference import keys
-from dicom_adapter.config.schema import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_adapter.config.schema import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Services
 from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR
 from tests.tables.config_ranges import CONFIG_RANGES
 
@@ -131,3 +131,25 @@ def test_a_mapping_names_a_pipeline_by_id_or_by_name(pairs: list[tuple[str, str 
     assert settings.pipeline_ids("A") == ids
     assert settings.pipeline_ids("B") == ()
     assert settings.unrunnable_pipelines() == tuple(name for name in ids if name != "0fcd")
+    services = Services.model_validate({"platform-endpoint": "localhost:50051"})
+    assert settings.model_copy(update={"services": services}).unrunnable_pipelines() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("{}", None),  # the specified default alone names no platform
+        ("services:", None),
+        ("services: {platform-endpoint: }", None),
+        ("services: {parallel-uploads: 2}", None),
+        ("services: {platform-endpoint: localhost:50051}", "localhost:50051"),
+        ("services: {platform-endpoint: clara:1}", "clara:1"),
+    ],
+)
+def test_a_platform_is_there_where_it_is_named(text: str, platform: str | None) -> None:
+    assert load_text(text, {}).settings.services.platform == platform
+
+
+def test_the_environment_names_a_platform() -> None:
+    environment = {"CLARA_SERVICE_HOST": "10.0.0.1", "CLARA_SERVICE_PORT_API": "50051"}
+    assert load_text("{}", environment).settings.services.platform == "10.0.0.1:50051"

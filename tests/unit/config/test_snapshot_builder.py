@@ -8,7 +8,7 @@ from pathlib import Path
 from dicom_adapter.config import Settings, build_snapshot, load, read_resources
 from dicom_adapter.config.resources import ClaraAeTitle, ClaraAeTitleSpec, Kind, Metadata, Resources
 from dicom_adapter.config_stores.file import FileConfigStore
-from dicom_adapter.core.snapshot import ConfigSnapshot, Destination, ScpPolicy, Source
+from dicom_adapter.core.snapshot import ConfigSnapshot, Destination, ScpPolicy, Source, platform_pipeline
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "two_pipelines.yaml"
 
@@ -35,6 +35,31 @@ def test_the_two_pipeline_sample() -> None:
 
 def test_defaults_of_the_schema_and_of_the_core_agree() -> None:
     assert build_snapshot(Settings(), Resources(), version=1).scp == ScpPolicy()
+
+
+def test_pipelines_of_the_platform_by_the_names_that_they_are_given() -> None:
+    mappings = [
+        {"name": "lung_ai", "clara-ae-title": "A", "pipeline-id": "0fcd"},
+        {"name": "again", "clara-ae-title": "B", "pipeline-id": "0fcd"},
+        {"name": "here", "clara-ae-title": "A", "pipeline-id": "ours"},
+    ]
+    base = {"pipeline-mappings": mappings, "pipelines": [{"id": "ours", "command": ["x"]}]}
+    spec = ClaraAeTitleSpec.model_validate({"aeTitle": "A", "processorSettings": {"pipeline-liver": "3c9d"}})
+    resources = Resources(ae_titles=(ClaraAeTitle(metadata=Metadata(name="a"), spec=spec),))
+
+    alone = build_snapshot(Settings.model_validate(base), resources, version=1)
+    assert set(alone.pipelines) == {"ours"}
+    assert alone.pipeline("0fcd") is None
+
+    services = {"services": {"platform-endpoint": "localhost:50051"}}
+    snapshot = build_snapshot(Settings.model_validate(base | services), resources, version=1)
+    assert {one.id: (one.name, one.engine) for one in snapshot.pipelines.values()} == {
+        "0fcd": ("lung_ai", "clara-platform"),
+        "3c9d": ("liver", "clara-platform"),
+        "ours": ("ours", "process"),
+    }
+    assert snapshot.pipeline("ours") is snapshot.pipelines["ours"]
+    assert snapshot.pipeline("asked for by a plug-in") == platform_pipeline("asked for by a plug-in")
 
 
 def test_a_pipeline_with_everything() -> None:

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_adapter.core.job_lifecycle import MAX_JOB_NAME_LENGTH, Step, job_name, next_step
-from dicom_adapter.core.model import EngineState, Job, JobState, JobStatus
+from dicom_adapter.core.errors import PermanentError
+from dicom_adapter.core.job_lifecycle import (
+    MAX_JOB_NAME_LENGTH,
+    Step,
+    attempt_name,
+    job_name,
+    job_priority,
+    next_step,
+)
+from dicom_adapter.core.model import EngineState, Job, JobPriority, JobState, JobStatus
 
 
 def job(state: JobState) -> Job:
@@ -63,3 +71,26 @@ def test_name_is_well_formed_and_keeps_what_makes_it_unique(ae: str, pipeline: s
     assert len(name) <= MAX_JOB_NAME_LENGTH
     assert "--" not in name
     assert name.endswith(f"{batch}-{key}" if key else batch)
+    second = attempt_name(name, 2)
+    assert attempt_name(name, 1) == name != second
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", second)
+    assert len(second) <= MAX_JOB_NAME_LENGTH
+    assert second.endswith(f"{batch}-{key}-attempt-2" if key else f"{batch}-attempt-2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "priority"),
+    [
+        ({}, JobPriority.NORMAL),
+        ({"priority": "lower"}, JobPriority.LOWER),
+        ({"priority": "Higher"}, JobPriority.HIGHER),
+        ({"priority": "IMMEDIATE"}, JobPriority.IMMEDIATE),
+    ],
+)
+def test_priority(settings: dict[str, str], priority: JobPriority) -> None:
+    assert job_priority(settings) is priority
+
+
+def test_another_word_is_no_priority() -> None:
+    with pytest.raises(PermanentError, match=r"'urgent': mend the AE Title \(lower, normal, higher, immediate\)"):
+        job_priority({"priority": "urgent"})

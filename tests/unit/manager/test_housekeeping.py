@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from dicom_adapter.core.errors import OutOfResources, TemporaryError
+from dicom_adapter.core.errors import OutOfResources, PermanentError, TemporaryError
 from dicom_adapter.core.model import (
     AssociationOutcome,
     Batch,
@@ -24,7 +24,7 @@ from dicom_adapter.manager.housekeeping import Housekeeping, RetentionSettings
 from dicom_adapter.store import associations, batches, export_tasks, jobs
 from dicom_adapter.store.tables import metadata
 from tests.databases import fresh
-from tests.fakes import AE, FakeClock, FakeEngine, association, snapshot
+from tests.fakes import AE, FakeClock, FakeEngine, association
 
 RETENTION, HISTORY = 60.0, 1000.0
 
@@ -69,13 +69,12 @@ class House:
         self.engine = FakeEngine()
         self.spool = FakeUpkeep()
         self.intake_woken = 0
-        self.snapshot = snapshot()
+        self.others = FakeEngine()
         self.housekeeping = Housekeeping(
             self.database,
-            lambda: self.snapshot,
             self.clock,
             RetentionSettings(RETENTION, HISTORY),
-            engines={"process": self.engine},
+            engines={"another": self.others, "process": self.engine},
             spool=self.spool,
             on_outcomes=self._wake,
         )
@@ -224,9 +223,11 @@ async def test_what_cannot_be_removed_holds_up_nothing_else_and_is_told(house: H
     assert stubborn[0].id in house.spool.removed
 
 
-async def test_the_runs_of_a_pipeline_that_is_configured_no_more_are_removed_too(house: House) -> None:
+async def test_a_job_is_removed_by_the_engine_that_knows_it(house: House) -> None:
+    """Not by what its pipeline is now: that may be another engine's, or configured no more."""
+    house.others.remove_trouble = PermanentError("it is none of this engine's")
     house.work(JobState.SUCCEEDED)
-    house.snapshot = snapshot(pipelines=[])
     house.clock.moment = 1000 + RETENTION
     await house.housekeeping.step()
     assert house.engine.removed == ["j/1"]
+    assert house.spool.results == ["j"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter.core.errors import PermanentError, TemporaryError
-from dicom_adapter.core.model import Batch, BatchState, EngineState, Job, JobRef, JobState, JobStatus
-from dicom_adapter.core.snapshot import ConfigSnapshot, Pipeline
+from dicom_adapter.core.model import Batch, BatchState, EngineState, Job, JobPriority, JobRef, JobState, JobStatus
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, Pipeline
 from dicom_adapter.manager import job_controller
 from dicom_adapter.manager.job_controller import WINDOW, JobController
 from dicom_adapter.store import associations, batches, jobs
@@ -43,6 +43,7 @@ class House:
         self.database = fresh(folder)
         self.clock = FakeClock()
         self.engine = FakeEngine()
+        self.platform = FakeEngine()
         self.snapshot: ConfigSnapshot = snapshot()
         self.folder = folder
         self.restart()
@@ -52,15 +53,15 @@ class House:
             self.database,
             lambda: self.snapshot,
             self.clock,
-            engines={"process": self.engine},
+            engines={"process": self.engine, "clara-platform": self.platform},
             collector=Collector(self.database),
             path_of=lambda instance: self.folder / f"{instance.number}.dcm",
             on_exports=lambda: None,
         )
 
-    def job(self, job_id: str = "j1", attempts_allowed: int = 1) -> str:
+    def job(self, job_id: str = "j1", attempts_allowed: int = 1, policy: ClaraAeTitle = AE) -> str:
         record, instances = association()
-        batch = Batch(f"b-{job_id}", "LUNG", BatchState.CLOSED, 1000, AE)
+        batch = Batch(f"b-{job_id}", "LUNG", BatchState.CLOSED, 1000, policy)
         job = Job(
             job_id, f"n-{job_id}", batch.id, "p1", "lung_ai", "LUNG", JobState.QUEUED, 1, attempts_allowed, 0, 1000
         )
@@ -170,6 +171,52 @@ async def test_a_permanent_error_is_a_dead_letter_at_once(house: House) -> None:
     house.engine.fail = fail
     await house.settle()
     assert (house.get().state, house.get().reason) == (JobState.FAILED, "no such command")
+
+
+async def test_what_can_never_start_is_canceled_at_the_engine(house: House) -> None:
+    house.job()
+
+    def fail(verb: str) -> None:
+        if verb == "upload":
+            raise PermanentError("a file is gone")
+
+    house.engine.fail = fail
+    house.engine.cancel_trouble = TemporaryError("the platform is away")
+    await house.settle()
+    assert (house.get().state, house.get().reason) == (JobState.CREATED, "the platform is away")  # and is tried again
+    house.engine.cancel_trouble = None
+    house.clock.moment = house.get().next_attempt_at or 0
+    await house.settle()
+    assert (house.get().state, house.get().reason) == (JobState.FAILED, "a file is gone")
+    assert house.engine.canceled == ["j1/1"]
+
+
+async def test_an_engine_that_lost_a_job_does_not_keep_it_from_being_a_dead_letter(house: House) -> None:
+    house.job()
+
+    def fail(verb: str) -> None:
+        if verb == "start":
+            raise PermanentError("job not found")
+
+    house.engine.fail = fail
+    house.engine.cancel_trouble = PermanentError("job not found")
+    await house.settle()
+    assert (house.get().state, house.get().reason) == (JobState.FAILED, "job not found")
+
+
+async def test_an_engine_is_told_priority_and_metadata(house: House) -> None:
+    house.job(policy=replace(AE, settings={"priority": "Higher"}))
+    await house.settle()
+    spec = house.engine.created["j1/1"]
+    assert (spec.priority, spec.metadata) == (JobPriority.HIGHER, {"Source": "LUNG", "Instances": "2"})
+
+
+async def test_a_pipeline_that_only_the_platform_can_know(house: House) -> None:
+    house.job()
+    house.snapshot = replace(snapshot(pipelines=[]), has_platform=True)
+    await house.settle()
+    assert house.get().state is JobState.SUCCEEDED
+    assert (house.platform.starts, house.engine.starts) == (["j1/1"], [])
 
 
 async def test_a_pipeline_that_is_gone(house: House) -> None:

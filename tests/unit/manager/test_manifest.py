@@ -6,10 +6,15 @@ import json
 from dataclasses import replace
 
 from dicom_adapter.core.model import Job, JobState
-from dicom_adapter.manager.manifest import job_manifest, payload_name
+from dicom_adapter.manager.manifest import job_manifest, job_metadata, payload_name
 from tests.fakes import CT, association
 
 JOB = Job("j", "lung-lung-ai-b", "b", "p1", "lung_ai", "LUNG", JobState.QUEUED, 2, 3, 0, 1000)
+
+
+def test_metadata() -> None:
+    _, instances = association(instances=3)
+    assert job_metadata(JOB, instances) == {"Source": "LUNG", "Instances": "3"}
 
 
 def test_series_with_their_files() -> None:

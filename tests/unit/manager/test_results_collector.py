@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobRef, JobState
 from dicom_adapter.core.results_policy import ResultsCheck
-from dicom_adapter.core.snapshot import Pipeline
+from dicom_adapter.core.snapshot import Pipeline, platform_pipeline
 from dicom_adapter.manager.results_collector import ResultsCollector
 from dicom_adapter.spool.layout import StorageLayout
 from dicom_adapter.store import associations, batches, export_tasks, jobs, queries
@@ -103,6 +103,16 @@ def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
     made.database.close()
+
+
+async def test_a_job_that_ran_elsewhere_has_no_results_here(house: House) -> None:
+    write(house.engine.output / "one.dcm", "1.2.3.9")
+    await house.collect(replace(platform_pipeline("p1"), destinations=("PACS",)))
+    assert (house.job().state, house.job().reason) == (
+        JobState.SUCCEEDED,
+        "its results come through the Results Service",
+    )
+    assert house.exports() == {}
 
 
 async def test_every_result_goes_to_every_destination(house: House) -> None:

@@ -1,0 +1,217 @@
+"""Studies through a real adapter to a Clara Platform: there or away, known pipelines or not, and across `kill -9`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pydicom
+import pytest
+
+from dicom_adapter.crash_points import VARIABLE
+from dicom_adapter.engines.clara_platform.jobs_pb2 import JOB_PRIORITY_HIGHER, JOB_STATE_PENDING, JOB_STATUS_CANCELED
+from dicom_adapter.testing.clara_platform.server import Server
+from dicom_adapter.testing.clara_platform.state import Run
+from tests.adapter_process import AdapterProcess, configuration, eventually, merged
+from tests.clara_platform import COPY, UNKNOWN, serving
+from tests.end_to_end.test_trip import ct_series, send
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path) as server:
+        yield server
+
+
+def adapter(folder: Path, server: Server, pipeline_id: str = COPY, **sections: Any) -> AdapterProcess:
+    """One that maps LUNG to a pipeline of the platform."""
+    base = {
+        "services": {"platform-endpoint": server.endpoint},
+        "pipeline-mappings": [{"name": "lung_ai", "clara-ae-title": "LUNG", "pipeline-id": pipeline_id}],
+    }
+    return AdapterProcess(folder / "adapter", merged(configuration(**base), sections))
+
+
+@pytest.fixture
+def house(tmp_path: Path, server: Server) -> Iterator[AdapterProcess]:
+    house = adapter(
+        tmp_path,
+        server,
+        dicom={"scp": {"ae-titles": [{"ae-title": "LUNG", "processor-settings": {"priority": "Higher"}}]}},
+    )
+    yield house
+    house.close()
+
+
+def test_a_study_becomes_a_job_of_the_platform(server: Server, house: AdapterProcess) -> None:
+    slices = ct_series(3)
+    house.start()
+    assert send(house.port, slices) == [0, 0, 0]
+    [succeeded] = house.wait_for("jobs", "succeeded")
+    [job] = server.platform.jobs
+    assert job.name == f"lung-lung-ai-{house.items('batches')[0]['id']}"
+    assert (job.priority, job.metadata) == (JOB_PRIORITY_HIGHER, {"Source": "LUNG", "Instances": "3"})
+    files = server.platform.files(job.payload_id)
+    received = {name: pydicom.dcmread(path).SOPInstanceUID for name, path in files.items() if name.startswith("input/")}
+    assert received == {f"input/{number:08d}.dcm": one.SOPInstanceUID for number, one in enumerate(slices, start=1)}
+    assert house.items("exports") == []
+    logs = house.get(f"/api/v1/jobs/{succeeded['id']}/logs")
+    assert f"job {job.id} of the Clara Platform at {server.endpoint}" in logs["elsewhere"]
+    assert (logs["stdout"], logs["stderr"]) == ("", "")
+
+
+def test_a_platform_that_is_away_is_waited_for(server: Server, house: AdapterProcess) -> None:
+    server.stop()
+    house.start()
+    slices = ct_series(1)
+    send(house.port, slices)
+    [waiting] = eventually(lambda: [one for one in house.items("jobs") if one["reason"]])
+    assert (waiting["state"], waiting["attempt"]) == ("queued", 1)
+    assert f"the Clara Platform at {server.endpoint} is away" in waiting["reason"]
+    eventually(lambda: house.log.read_text().count("job waits") >= 2)  # and it is asked again
+    study = house.get(f"/api/v1/studies/{slices[0].StudyInstanceUID}")
+    assert study["stage"] == "queued"
+    assert "is away" in study["waits"]
+    server.start()
+    house.wait_for("jobs", "succeeded")
+    assert len(server.platform.jobs) == 1
+
+
+def test_an_unknown_pipeline_is_held_with_the_words_of_the_platform(tmp_path: Path, server: Server) -> None:
+    house = adapter(tmp_path, server, UNKNOWN)
+    try:
+        house.start()
+        send(house.port, ct_series(1))
+        [failed] = house.wait_for("jobs", "failed")
+        assert f"pipeline {UNKNOWN} not found (code -0x1001)" in failed["reason"]
+        assert server.calls["Jobs/Create"] <= 1
+    finally:
+        house.close()
+
+
+def test_an_ae_title_of_the_store_names_a_pipeline_of_the_platform(tmp_path: Path, server: Server) -> None:
+    store: dict[str, Any] = {"dicom": {"scp": {"read-aetitles-from-crd": True}}, "pipeline-mappings": []}
+    house = adapter(tmp_path, server, **store)
+    try:
+        house.start()
+        spec = {"name": "Liver", "aeTitle": "LIVER", "pipelineId": COPY, "timeout": 0}
+        assert httpx2.post(f"{house.api}/api/config/ClaraAeTitle", json=spec).status_code == 200
+        eventually(lambda: "LIVER" in house.get("/api/v1/status")["scp"]["aeTitles"])
+        assert send(house.port, ct_series(1), "LIVER") == [0]
+        house.wait_for("jobs", "succeeded")
+        [job] = server.platform.jobs
+        assert (job.pipeline_id, job.name[:8]) == (COPY, "liver-00")  # of the AE Title, and of the pipeline's id
+    finally:
+        house.close()
+
+
+@pytest.mark.parametrize("point", ["job.after_create", "job.after_upload", "job.before_start", "job.after_start"])
+def test_kill_9_makes_no_second_job(server: Server, house: AdapterProcess, point: str) -> None:
+    house.start({VARIABLE: point})
+    send(house.port, ct_series(2))
+    assert house.wait() == -signal.SIGKILL
+    house.start()
+    house.wait_for("jobs", "succeeded")
+    [job] = server.platform.jobs
+    inputs = [name for name in server.platform.files(job.payload_id) if name.startswith("input/")]
+    assert len(inputs) == 2
+    assert (server.calls["Jobs/Create"], server.calls["Jobs/Start"], server.calls["Payloads/Upload"]) == (1, 1, 2)
+
+
+def test_a_batch_whose_files_are_gone_leaves_no_pending_job(server: Server, house: AdapterProcess) -> None:
+    house.start({VARIABLE: "job.after_create"})
+    send(house.port, ct_series(1))
+    house.wait()
+    for path in (house.storage / "spool" / "new").rglob("*.dcm"):
+        path.unlink()
+    house.start()
+    [failed] = house.wait_for("jobs", "failed")
+    assert "is gone from the spool" in failed["reason"]
+    [job] = server.platform.jobs
+    assert job.status == JOB_STATUS_CANCELED
+
+
+def test_a_canceled_job_is_canceled_there(server: Server, house: AdapterProcess) -> None:
+    """Even one whose ids were never stored."""
+    house.start({VARIABLE: "job.after_create"})
+    send(house.port, ct_series(1))
+    house.wait()
+    server.faults.unavailable = True
+    house.start()
+    [job] = eventually(lambda: [one for one in house.items("jobs") if one["reason"]])
+    assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 503  # while it is away, nobody can know
+    assert server.platform.jobs[0].state == JOB_STATE_PENDING
+    server.faults.unavailable = False
+    assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 200
+    assert [one.status for one in server.platform.jobs] == [JOB_STATUS_CANCELED]
+
+
+def test_the_spool_keeps_a_batch_until_the_platform_has_it(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def gated(_source: Path, _target: Path, stopped: threading.Event) -> None:
+        while not go.wait(0.05) and not stopped.is_set():
+            pass
+
+    gate: Run = gated
+    with serving(tmp_path, {COPY: gate}) as server:
+        house = adapter(tmp_path, server, storage={"retention": 0})
+        try:
+            house.start()
+            spool = house.storage / "spool" / "new"
+            send(house.port, ct_series(1))
+            eventually(lambda: [one for one in house.items("jobs") if one["state"] == "started"])
+            assert list(spool.rglob("*.dcm"))
+            go.set()
+            house.wait_for("jobs", "succeeded")
+            eventually(lambda: not list(spool.rglob("*.dcm")))
+            assert server.platform.file(server.platform.jobs[0].payload_id, "input/00000001.dcm").exists()
+        finally:
+            house.close()
+
+
+def test_without_the_extra_a_start_says_what_to_install(tmp_path: Path, server: Server) -> None:
+    house = adapter(tmp_path, server)
+    (tmp_path / "without" / "grpc").mkdir(parents=True)
+    (tmp_path / "without" / "grpc" / "__init__.py").write_text("raise ImportError('not installed')")
+    house.start({"PYTHONPATH": f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"}, wait=False)
+    assert house.wait() == 1
+    log = house.log.read_text()
+    assert "pip install 'dicom-adapter[clara]'" in log
+    assert "Traceback" not in log
+
+
+def test_the_platform_as_a_program(tmp_path: Path) -> None:
+    """python -m dicom_adapter.testing.clara_platform, as others use it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dicom_adapter.testing.clara_platform", "--port", "0", "--pipeline", COPY],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        try:
+            assert program.stdout is not None
+            endpoint = program.stdout.readline().split()[-1]
+            house = AdapterProcess(
+                tmp_path,
+                configuration(
+                    services={"platform-endpoint": endpoint},
+                    **{"pipeline-mappings": [{"name": "p", "clara-ae-title": "LUNG", "pipeline-id": COPY}]},
+                ),
+            )
+            try:
+                house.start()
+                send(house.port, ct_series(1))
+                house.wait_for("jobs", "succeeded")
+            finally:
+                house.close()
+            assert "stopped: healthy" in program.stdout.readline()
+        finally:
+            program.terminate()
+    assert program.returncode == 0
