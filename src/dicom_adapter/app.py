@@ -124,6 +124,7 @@ class Adapter:
         self._engines: dict[str, JobEngine] = {**self._local_engines}
         if self._platform is not None:
             self._engines[CLARA_PLATFORM] = self._platform.engine
+            log.info("pipelines that are not defined here run on a Clara Platform", endpoint=settings.services.platform)
         self._scu = self._make_scu(settings)
         self._make_workers(settings)
 

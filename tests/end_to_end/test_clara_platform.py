@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -84,6 +85,35 @@ def test_a_platform_that_is_away_is_waited_for(server: Server, house: AdapterPro
     assert len(server.platform.jobs) == 1
 
 
+def test_a_platform_that_never_answers_holds_up_nothing_else(tmp_path: Path) -> None:
+    """Not the pipelines of this machine, and not a stop."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        house = AdapterProcess(
+            tmp_path,
+            configuration(
+                dicom={"scp": {"ae-titles": [{"ae-title": "LUNG"}, {"ae-title": "HERE"}]}},
+                services={"platform-endpoint": f"127.0.0.1:{silent.getsockname()[1]}"},
+                pipelines=[{"id": "here", "command": [sys.executable, "-V"]}],
+                **{
+                    "pipeline-mappings": [
+                        {"name": "lung_ai", "clara-ae-title": "LUNG", "pipeline-id": COPY},
+                        {"name": "here", "clara-ae-title": "HERE"},
+                    ]
+                },
+            ),
+        )
+        try:
+            house.start()
+            send(house.port, ct_series(1))
+            send(house.port, ct_series(1), "HERE")
+            [here] = house.wait_for("jobs", "succeeded")
+            assert here["pipelineName"] == "here"
+            assert [one["state"] for one in house.items("jobs") if one["id"] != here["id"]] == ["queued"]
+            assert house.stop() == 0
+        finally:
+            house.close()
+
+
 def test_an_unknown_pipeline_is_held_with_the_words_of_the_platform(tmp_path: Path, server: Server) -> None:
     house = adapter(tmp_path, server, UNKNOWN)
     try:
@@ -112,6 +142,7 @@ def test_an_ae_title_of_the_store_names_a_pipeline_of_the_platform(tmp_path: Pat
         house.close()
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("point", ["job.after_create", "job.after_upload", "job.before_start", "job.after_start"])
 def test_kill_9_makes_no_second_job(server: Server, house: AdapterProcess, point: str) -> None:
     house.start({VARIABLE: point})

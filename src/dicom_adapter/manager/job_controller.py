@@ -194,6 +194,8 @@ class JobController:
                     log.info("job started", job=job.id, name=job.name, attempt=job.attempt)
                 case Step.OBSERVE:
                     status = await engine.get_status(_known_ref(job))
+                    if job.failures:
+                        await asyncio.to_thread(self._write, jobs.observed, job.id)
                     continue
                 case Step.WAIT:
                     await asyncio.sleep(next(intervals, pipeline.observe_interval))

@@ -140,6 +140,11 @@ def started(connection: Connection, job_id: str, now: float) -> None:
     )
 
 
+def observed(connection: Connection, job_id: str) -> None:
+    """started, and its engine answers again: what kept us waiting is over."""
+    _move(connection, job_id, [JobState.STARTED], failures=0, next_attempt_at=None, reason=None)
+
+
 def succeeded(connection: Connection, job_id: str, now: float, reason: str | None) -> bool:
     """started -> succeeded, in the transaction that makes its export tasks. False: it was over, so make none."""
     return _move(connection, job_id, [JobState.STARTED], state=JobState.SUCCEEDED, ended_at=now, reason=reason)

@@ -162,6 +162,26 @@ async def test_an_engine_that_is_away_is_waited_for(house: House, verb: str) -> 
     assert house.get().state is JobState.SUCCEEDED
 
 
+async def test_an_engine_that_was_away_while_a_job_ran(house: House) -> None:
+    """Its failures, and what they were, are forgotten once it answers: it is not away any more."""
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    await house.controller.stop()
+    with house.database.write() as connection:
+        jobs.step_failed(connection, "j1", 1000, "the platform is away")
+    house.restart()
+    await house.controller.step()
+    for _ in range(500):
+        if not house.get().failures:
+            break
+        await asyncio.sleep(0.01)
+    job = house.get()
+    assert (job.state, job.failures, job.reason, job.next_attempt_at) == (JobState.STARTED, 0, None, None)
+    await house.controller.stop()
+
+
 async def test_a_permanent_error_is_a_dead_letter_at_once(house: House) -> None:
     house.job(attempts_allowed=5)
 

@@ -32,6 +32,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clara-platform-") as temporary:
+        # What a pipeline's end means beyond that, results for the Results Service, belongs to `_tell`.
         platform = Platform(options.folder or Path(temporary), _pipelines(options.pipeline), _tell)
         with Server(platform, options.host, options.port) as server:
             print(f"Jobs and Payloads: {server.endpoint}", flush=True)
