@@ -55,6 +55,8 @@ def show(file: FileOption = None, as_json: JsonOption = False) -> None:
     """Print the configuration in force: the file, the environment, and every default."""
     found = loaded(file)
     value = found.settings.model_dump(mode="json", by_alias=True)
+    if found.settings.services.platform is None:
+        del value["services"]["platform-endpoint"]  # printed, it would name a platform
     if as_json:
         print_json(value)
         return

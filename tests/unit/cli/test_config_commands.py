@@ -62,7 +62,7 @@ def test_check_for_programs(tmp_path: Path) -> None:
 def test_check_says_what_cannot_run_here() -> None:
     result = run("config", "check", str(SAMPLE))
     assert result.exit_code == 2
-    assert result.stdout.count("belongs to the Clara Platform") == 2
+    assert result.stdout.count("name the Clara Platform in services.platform-endpoint") == 2
     assert result.stdout.count("note:") == 3
 
 
@@ -71,6 +71,7 @@ def test_show_can_be_used_as_a_configuration(tmp_path: Path) -> None:
     out = run("config", "show", "-f", file).stdout
     shown = load_text(out, {}).settings
     assert shown == load_text(default_text(), {}).settings
+    assert shown.services.platform is None  # the default of an endpoint, printed, would name one
     as_json = json.loads(run("config", "show", "-f", file, "--json").stdout)
     assert as_json == YAML(typ="safe").load(out)
 
