@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +14,9 @@ from typing import Protocol
 from dicom_adapter.core.model import JobRef
 from dicom_adapter.core.ports import JobEngine, LocalResults
 from dicom_adapter.core.snapshot import Pipeline
-from dicom_adapter.engines.clara_platform.connection import ClaraPlatform
 from dicom_adapter.engines.local_process import LocalProcessEngine
 from dicom_adapter.testing.clara_platform.state import command
-from tests.clara_platform import serving
+from tests.clara_platform import connected, serving
 
 
 class LocalEngine(JobEngine, LocalResults, Protocol):
@@ -58,13 +57,13 @@ PIPELINES: Mapping[str, Pipeline] = {
 class EngineUnderTest:
     """`serve`: keeps what the engine needs beside it, and tells where a job's output folder is.
 
-    `make`: an engine object over the state below a folder; a second call is what a restarted adapter has.
+    `make`: an engine over the state below a folder; a second one is what a restarted adapter has.
     `pipeline_id`: what the engine calls a pipeline of PIPELINES.
     """
 
     name: str
     serve: Callable[[Path], AbstractContextManager[Callable[[JobRef], Path]]]
-    make: Callable[[Path], JobEngine]
+    make: Callable[[Path], AbstractAsyncContextManager[JobEngine]]
     pipeline_id: Callable[[str], str]
 
 
@@ -77,6 +76,11 @@ def local_process(root: Path) -> LocalEngine:
     return LocalProcessEngine(root / "jobs", PIPELINES.get, grace=2.0)
 
 
+@contextlib.asynccontextmanager
+async def _local_process(root: Path) -> AsyncIterator[JobEngine]:
+    yield local_process(root)
+
+
 @contextlib.contextmanager
 def _platform_server(root: Path) -> Iterator[Callable[[JobRef], Path]]:
     pipelines = {_platform_id(name): command(*pipeline.command) for name, pipeline in PIPELINES.items()}
@@ -85,8 +89,10 @@ def _platform_server(root: Path) -> Iterator[Callable[[JobRef], Path]]:
         yield lambda ref: root / "payloads" / ref.payload_id / "output"
 
 
-def _clara_platform(root: Path) -> JobEngine:
-    return ClaraPlatform((root / "endpoint").read_text(), parallel_uploads=4).engine
+@contextlib.asynccontextmanager
+async def _clara_platform(root: Path) -> AsyncIterator[JobEngine]:
+    async with connected((root / "endpoint").read_text()) as platform:
+        yield platform.engine
 
 
 def _platform_id(name: str) -> str:
@@ -94,6 +100,6 @@ def _platform_id(name: str) -> str:
 
 
 ENGINES = (
-    EngineUnderTest("local_process", _no_server, local_process, lambda name: name),
+    EngineUnderTest("local_process", _no_server, _local_process, lambda name: name),
     EngineUnderTest("clara_platform", _platform_server, _clara_platform, _platform_id),
 )

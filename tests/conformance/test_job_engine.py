@@ -6,7 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,17 @@ from tests.conformance.waiting import is_alive, stopped, until
 class House:
     """An engine over a folder; `restarted` is that of the adapter's next life."""
 
-    def __init__(self, under_test: EngineUnderTest, root: Path, output: Callable[[JobRef], Path]) -> None:
+    def __init__(
+        self, under_test: EngineUnderTest, root: Path, output: Callable[[JobRef], Path], lives: AsyncExitStack
+    ) -> None:
         self.under_test = under_test
         self.root = root
         self.output = output
-        self.engine = self.restarted()
+        self._lives = lives
+        self.engine: JobEngine
 
-    def restarted(self) -> JobEngine:
-        return self.under_test.make(self.root)
+    async def restarted(self) -> JobEngine:
+        return await self._lives.enter_async_context(self.under_test.make(self.root))
 
     def spec(self, pipeline: str, attempt: int = 1) -> JobSpec:
         pipeline_id = self.under_test.pipeline_id(pipeline)
@@ -50,10 +54,13 @@ class House:
 
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     under_test: EngineUnderTest = request.param
     with under_test.serve(tmp_path) as output:
-        yield House(under_test, tmp_path, output)
+        async with AsyncExitStack() as lives:
+            house = House(under_test, tmp_path, output, lives)
+            house.engine = await house.restarted()
+            yield house
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ async def test_create_is_idempotent_and_find_adopts(house: House) -> None:
     assert await house.engine.find_job(house.spec("copy")) is None
     ref = await house.engine.create_job(house.spec("copy"))
     assert await house.engine.create_job(house.spec("copy")) == ref
-    assert await house.restarted().find_job(house.spec("copy")) == ref
+    assert await (await house.restarted()).find_job(house.spec("copy")) == ref
     assert await house.engine.find_job(house.spec("copy", attempt=2)) is None
     assert await house.engine.create_job(house.spec("copy", attempt=2)) != ref
     assert (await house.engine.get_status(ref)).state is EngineState.PENDING
@@ -87,7 +94,7 @@ async def test_create_is_idempotent_and_find_adopts(house: House) -> None:
 async def test_upload_resumes(house: House, files: list[PayloadFile]) -> None:
     ref = await house.engine.create_job(house.spec("copy"))
     await house.engine.upload(ref, files[:2])
-    second = house.restarted()
+    second = await house.restarted()
     await second.upload(ref, files)
     await second.start_job(ref)
     assert (await stopped(second, ref)).healthy
@@ -108,7 +115,7 @@ async def test_an_unknown_pipeline_is_a_permanent_error(house: House) -> None:
 
 async def test_start_is_idempotent(house: House) -> None:
     ref = await house.engine.create_job(house.spec("count"))
-    others = [house.restarted() for _ in range(4)]
+    others = [await house.restarted() for _ in range(4)]
     await asyncio.gather(*(each.start_job(ref) for each in [house.engine, *others]), return_exceptions=True)
     assert (await stopped(house.engine, ref)).healthy
     await house.engine.start_job(ref)
@@ -162,12 +169,12 @@ from dicom_adapter.core.model import JobSpec
 
 async def main(name, root, pipeline):
     under_test = next(e for e in ENGINES if e.name == name)
-    engine = under_test.make(Path(root))
     spec = JobSpec("id-" + pipeline, "aet-" + pipeline + "-b1", 1, under_test.pipeline_id(pipeline), {})
-    ref = await engine.create_job(spec)
-    await engine.start_job(ref)
-    print(json.dumps([ref.job_id, ref.payload_id]), flush=True)
-    await asyncio.sleep(600)
+    async with under_test.make(Path(root)) as engine:
+        ref = await engine.create_job(spec)
+        await engine.start_job(ref)
+        print(json.dumps([ref.job_id, ref.payload_id]), flush=True)
+        await asyncio.sleep(600)
 
 asyncio.run(main(*sys.argv[1:]))
 """

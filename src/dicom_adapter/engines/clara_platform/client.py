@@ -61,7 +61,7 @@ class PlatformClient:
                     self._checked(method, answer)
                 yield answer
         finally:
-            call.cancel()
+            await _ended(call)
 
     async def tell(self, method: Method[Asked, Answered], requests: AsyncGenerator[Asked]) -> Answered:
         """A stream of requests, one answer. What `requests` raises passes, and ends the call."""
@@ -81,7 +81,7 @@ class PlatformClient:
                     answer: Answered = await call
                     return self._checked(method, answer)
         finally:
-            call.cancel()
+            await _ended(call)
 
     async def close(self) -> None:
         """End every call and the connection."""
@@ -125,6 +125,12 @@ class PlatformClient:
                 case _:
                     words = f"{where} failed in {method}: {said} ({code.name})"
             raise TemporaryError(words) from None
+
+
+async def _ended(call: grpc.aio.Call) -> None:
+    """Its end is told to the loop that it began in, so that is waited for; it comes at once."""
+    call.cancel()
+    await call.code()
 
 
 async def _taken(call: grpc.aio.StreamUnaryCall[Any, Any], request: object) -> bool:

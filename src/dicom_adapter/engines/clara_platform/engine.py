@@ -7,7 +7,6 @@ and used, never made twice. What the platform has started is its own: payloads a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.job_lifecycle import attempt_name
@@ -52,11 +51,13 @@ class ClaraPlatformEngine:
         pending = JobsListRequest.JobFilter(
             has_state=[JOB_STATE_PENDING], pipeline_id=[wire.identifier(spec.pipeline_id)]
         )
-        async with aclosing(self._client.listen(wire.JOBS_LIST, JobsListRequest(filter=pending))) as answers:
-            async for job in (answer.job_details async for answer in answers):
-                if job.job_name == name and job.state == JOB_STATE_PENDING:
-                    return JobRef(job.job_id.value, job.payload_id.value)
-        return None
+        answers = self._client.listen(wire.JOBS_LIST, JobsListRequest(filter=pending))
+        found = [
+            JobRef(job.job_id.value, job.payload_id.value)
+            async for job in (answer.job_details async for answer in answers)
+            if job.job_name == name and job.state == JOB_STATE_PENDING
+        ]
+        return found[0] if found else None
 
     async def upload(self, ref: JobRef, files: Sequence[PayloadFile]) -> None:
         if (await self._status(ref)).state == JOB_STATE_PENDING:  # else it was canceled there: nothing to add

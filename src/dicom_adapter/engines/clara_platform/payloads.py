@@ -89,7 +89,7 @@ def _size(file: PayloadFile) -> int:
 async def _chunks(payload_id: str, file: PayloadFile) -> AsyncGenerator[PayloadsUploadRequest]:
     """The messages of one file; of an empty one a single empty one, else the platform would not learn its name."""
     try:
-        with await asyncio.to_thread(open, file.path, "rb") as source:
+        with open(file.path, "rb") as source:  # not in a thread: canceled meanwhile, the file would stay open
             data = await asyncio.to_thread(source.read, wire.CHUNK)
             while True:
                 yield PayloadsUploadRequest(
