@@ -73,6 +73,7 @@ def _ae_title(settings: Settings, resource: resources.ClaraAeTitle) -> ClaraAeTi
         processors=spec.all_processors,
         pipelines=tuple(dict.fromkeys((*named, *settings.pipeline_ids(spec.ae_title)))),
         settings=dict(spec.processor_settings),
+        uid=resource.metadata.uid,
     )
 
 

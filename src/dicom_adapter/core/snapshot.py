@@ -37,6 +37,7 @@ class ClaraAeTitle:
     processors: tuple[str, ...] = (DEFAULT_PROCESSOR,)
     pipelines: tuple[str, ...] = ()  # pipeline ids this AE Title is mapped to
     settings: Mapping[str, str] = field(default_factory=dict)  # for processors
+    uid: str = ""  # of the resource: one that was deleted and made again is another; the file's lists have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class ConfigSnapshot:
 
     version: int = 0
     ae_titles: Mapping[str, ClaraAeTitle] = field(default_factory=dict)  # by exact, trimmed AE Title
+    retired: Mapping[str, ClaraAeTitle] = field(default_factory=dict)  # deleted; associations to them may be open
     sources: tuple[Source, ...] = ()
     destinations: Mapping[str, Destination] = field(default_factory=dict)  # by lower-case name
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)  # by id; those that are defined or mapped

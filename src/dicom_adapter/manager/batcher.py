@@ -86,6 +86,7 @@ class Batcher:
         return ticked.deadline
 
     def _event(self, batch: Batch, association_open: bool) -> Event:
-        if batch.called_ae_title not in self._snapshot().ae_titles:
+        ae_title = self._snapshot().ae_titles.get(batch.called_ae_title)
+        if ae_title is None or batch.policy.uid not in ("", ae_title.uid):  # gone, or made again meanwhile
             return AeTitleDeleted()
         return Tick(self._clock.steady(), association_open)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -10,11 +11,12 @@ from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.schema import Settings
 from dicom_adapter.config.snapshot_builder import build_snapshot, read_resources, reads_from_store
 from dicom_adapter.config.store import ConfigStore
-from dicom_adapter.core.snapshot import ConfigSnapshot
+from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
 from dicom_adapter.manager.trigger import Trigger
 
 log = structlog.get_logger("configuration")
 
+REMEMBERED = 1000  # AE Titles that were deleted
 LOOK_INTERVAL = 0.5  # seconds: a change takes effect within a second
 
 
@@ -46,7 +48,9 @@ class Configuration:
         seen = await self._store.version()
         if seen != self._seen:
             resources = await read_resources(self._settings, self._lists, self._store)
-            self._snapshot = build_snapshot(self._settings, resources, self._snapshot.version + 1)
+            before = self._snapshot
+            now = build_snapshot(self._settings, resources, before.version + 1)
+            self._snapshot = replace(now, retired=_retired(before, now))
             self._seen = seen
             log.info(
                 "configuration in force",
@@ -60,3 +64,13 @@ class Configuration:
 
     async def stop(self) -> None:
         pass
+
+
+def _retired(before: ConfigSnapshot, now: ConfigSnapshot) -> Mapping[str, ClaraAeTitle]:
+    """The AE Titles that are no more, as they were: an association that began before ends by their rules.
+
+    In memory only: an association that our own end cut off is held for a person anyway.
+    """
+    known = {**before.retired, **before.ae_titles}
+    gone = [(title, ae_title) for title, ae_title in known.items() if title not in now.ae_titles]
+    return dict(gone[-REMEMBERED:])

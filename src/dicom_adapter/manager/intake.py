@@ -112,7 +112,8 @@ class Intake:
 
     def _take(self, connection: Connection, record: AssociationRecord, instances: list[Instance]) -> None:
         outcome = record.outcome or AssociationOutcome.INTERRUPTED
-        ae_title = self._snapshot().ae_titles.get(record.called_ae_title)
+        called, snapshot = record.called_ae_title, self._snapshot()
+        ae_title = snapshot.ae_titles.get(called) or snapshot.retired.get(called)
         collecting = batches.collecting(connection, record.called_ae_title)
         if collecting is not None:
             policy = collecting.policy  # a batch keeps the rules that it began with

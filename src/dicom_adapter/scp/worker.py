@@ -138,6 +138,8 @@ class Worker:
             ready = [descriptor for descriptor, _ in poll.poll(OUTCOME_INTERVAL * 1000)]
             if self._control.fileno() in ready:
                 self._receive()
+                while self._control.poll():  # a configuration that was published first is in force first
+                    self._receive()
             if self._sockets.fileno() in ready:
                 self._serve()
             if not ready:

@@ -259,7 +259,7 @@ class _Worker:
 
 def _for_scp(snapshot: ConfigSnapshot) -> ConfigSnapshot:
     """What an SCP decides with: it has no use for pipelines, whose environment may hold secrets."""
-    return replace(snapshot, pipelines={}, destinations={})
+    return replace(snapshot, pipelines={}, destinations={}, retired={})
 
 
 def workers_for(max_associations: int) -> int:

@@ -55,6 +55,29 @@ async def test_nothing_happens_where_nothing_changed(house: House) -> None:
     assert house.changes == 1
 
 
+async def test_ae_titles_that_are_gone_are_remembered_until_they_come_again(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    store = DatabaseConfigStore(database.engine)
+    settings = Settings()
+    configuration = Configuration(settings, FileConfigStore(settings), store, on_change=lambda: None)
+    brain = {"name": "brain", "aeTitle": "BRAIN", "pipelineId": "p"}
+    await store.create(Kind.CLARA_AE_TITLE, brain)
+    await configuration.step()
+    first = configuration.snapshot().ae_titles["BRAIN"]
+    assert first.uid
+    assert configuration.snapshot().retired == {}
+    await store.delete(Kind.CLARA_AE_TITLE, "brain")
+    for number in range(2):  # and not only until the next change
+        await store.create(Kind.SOURCE, {"aeTitle": f"S{number}", "hostIp": "h"})
+        await configuration.step()
+        assert configuration.snapshot().retired == {"BRAIN": first}
+    await store.create(Kind.CLARA_AE_TITLE, brain)
+    await configuration.step()
+    assert configuration.snapshot().retired == {}
+    assert configuration.snapshot().ae_titles["BRAIN"].uid != first.uid
+    database.close()
+
+
 async def test_a_store_that_is_away_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.store.create(Kind.DESTINATION, PACS)
     await house.configuration.step()

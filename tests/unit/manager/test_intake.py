@@ -147,6 +147,32 @@ async def test_a_deleted_ae_title_submits_what_it_has(house: House) -> None:
     assert len(uids) == 2
 
 
+async def test_an_ae_title_that_was_made_again_begins_anew(house: House) -> None:
+    """Deleted and made again between two looks: what the first had collected is submitted, by its own rules."""
+    house.snapshot = snapshot(AE, replace(SLIDING, uid="first"))
+    house.spool.ended.append(association("SLIDING"))
+    await house.step()
+    await house.batcher.step()
+    assert [batch.state for batch, _ in house.all()] == [BatchState.COLLECTING]
+    house.snapshot = snapshot(AE, replace(SLIDING, uid="second"))
+    await house.batcher.step()
+    house.spool.ended.append(association("SLIDING", at=1010))
+    await house.step()
+    assert [(batch.state, batch.policy.uid, len(uids)) for batch, uids in house.all()] == [
+        (BatchState.CLOSED, "first", 2),
+        (BatchState.COLLECTING, "second", 2),
+    ]
+
+
+async def test_an_association_that_began_before_its_ae_title_went_ends_by_its_rules(house: House) -> None:
+    house.snapshot = replace(snapshot(AE), retired={"SLIDING": SLIDING})
+    house.spool.ended.append(association("SLIDING"))
+    await house.step()
+    await house.batcher.step()
+    [(batch, uids)] = house.all()
+    assert (batch.state, batch.policy, len(uids)) == (BatchState.CLOSED, SLIDING, 2)
+
+
 async def test_what_an_ae_title_that_is_gone_received_is_held(house: House) -> None:
     house.snapshot = snapshot(AE)
     house.spool.ended.append(association("SLIDING"))

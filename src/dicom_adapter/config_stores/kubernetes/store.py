@@ -38,7 +38,7 @@ from dicom_adapter.core.errors import AdapterError, TemporaryError, in_words
 
 log = structlog.get_logger("kubernetes")
 
-PATIENCE = 20.0  # seconds that a start waits for an API server, where nothing is known from before
+PATIENCE = 10.0  # seconds that a start waits for an API server, where nothing is known from before
 SEEN_WITHIN = 2.0  # seconds that a write waits for the watch; it has been made, whether or not that is in time
 RETRY = 10.0  # seconds until what could not be written is tried again
 KEEP_AGAIN = 300.0  # seconds after which what is kept is said to be right once more
