@@ -98,10 +98,13 @@ class _KubernetesHouse:
         await eventually(lambda: _has(self.store, kind, name))
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], patience: float = 30.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool] | bool], patience: float = 30.0) -> None:
     """Return when something holds; fail when it does not in time."""
     async with asyncio.timeout(patience):
-        while not await holds():
+        while True:
+            held = holds()
+            if held if isinstance(held, bool) else await held:
+                return
             await asyncio.sleep(0.01)
 
 
