@@ -435,8 +435,8 @@ class Connection:
             self._send(data)
 
     def _send(self, data: bytes, *, more: bool = False) -> None:
-        view = memoryview(data)
-        self._push(len(view), lambda done: self._transport.send(view[done:], more=more))
+        send = self._transport.send
+        self._push(len(data), lambda done: send(memoryview(data)[done:] if done else data, more=more))
 
     def _send_file(self, fd: int, offset: int, length: int) -> None:
         self._push(length, lambda done: self._transport.send_file(fd, offset + done, length - done))
@@ -444,14 +444,16 @@ class Connection:
     def _push(self, length: int, step: Callable[[int], int]) -> None:
         """Call `step(done)` until all is taken. What stops half way leaves half a PDU: the stream is of no more use."""
         done = 0
-        deadline = time.monotonic() + self._timeouts.write
+        deadline = 0.0
         while done < length:
             try:
                 count = step(done)
-            except BlockingIOError:
+            except BlockingIOError:  # a tick passed
+                now = time.monotonic()
+                deadline = deadline or now + self._timeouts.write - self._timeouts.tick
                 if self._woken:
                     self._give_up("we stopped while the peer took no data", by_peer=False)
-                if time.monotonic() > deadline:
+                if now > deadline:
                     self._give_up(f"the peer took no data for {self._timeouts.write:g} s", by_peer=True)
                 continue
             except OSError as error:

@@ -147,7 +147,7 @@ class Transport:
                     break
         return Spliced(taken, written, None)
 
-    def send(self, data: memoryview, *, more: bool) -> int:
+    def send(self, data: bytes | memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""
         self._acknowledges_at_once = False
         if more:

@@ -148,7 +148,9 @@ class AssociationSpool:
         return self._writer
 
     def prepare(self) -> None:
-        """Make the file of the next instance, if there will be one: the peer is told of the last, and we have time."""
+        """The peer is told of the last instance, and we have time: make the file of the next one."""
+        if len(self._unlisted) >= _INDEX_BUFFER:
+            self._flush_index()
         if self._prepared == _CLOSED and self._writer is None and self._tmp != _CLOSED and self._broken is None:
             with suppress(OSError):  # `create` tries again, and says why it cannot
                 self._prepared = self._fs.create(part_name(self._number + 1), self._tmp)
@@ -201,7 +203,7 @@ class AssociationSpool:
         self.bytes += writer.size
         if durability is Durability.ASSOCIATION:
             self._numbers.append(number)
-        self._add_to_index(instance)
+        self._unlisted.append(instance)
         return instance
 
     def let_go(self, writer: SpoolWriter) -> None:
@@ -266,11 +268,6 @@ class AssociationSpool:
             self._broken = explain("store more of this association in", error)
             self._remove(name, self._new)
             raise
-
-    def _add_to_index(self, instance: Instance) -> None:
-        self._unlisted.append(instance)
-        if len(self._unlisted) >= _INDEX_BUFFER:
-            self._flush_index()
 
     def _flush_index(self) -> None:
         """Write the lines kept back. The index is a cache: what it lacks is read from the files themselves."""
