@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from dicom_adapter.core.snapshot import ClaraAeTitle
 
@@ -36,9 +37,11 @@ class AssociationRecord:
     outcome: AssociationOutcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One committed SOP Instance of the spool. Its file is `<number>.dcm` in its association's folder."""
+class Instance(NamedTuple):
+    """One committed SOP Instance of the spool. Its file is `<number>.dcm` in its association's folder.
+
+    A NamedTuple because ten thousand are made while a person waits.
+    """
 
     association_id: str
     number: int

@@ -398,7 +398,7 @@ class Connection:
             return False
         if not ahead:
             # Between two PDVs of a data set that is spliced: take the headers only, and splice what follows them.
-            if self._pdv_length >= SPLICE_FROM and sink.splice_fd() is not None:
+            if self._pdv_length >= SPLICE_FROM and self._spliced:
                 self._receive(HEADERS_LENGTH)
                 return True
             return False
@@ -408,23 +408,23 @@ class Connection:
         if fd is None or not self._transport.can_splice():
             return False
         try:
-            spliced = self._transport.splice(fd, ahead)
+            taken, written, error = self._transport.splice(fd, ahead)
         except BlockingIOError:
             self._check_time(time.monotonic())
             return True
         except OSError as broken:
             self._lost(str(broken))
-        if not spliced.taken:
+        if not taken:
             self._lost("end of stream")
-        self._starved = not self._association.bypassed(spliced.taken)
-        self._ahead = ahead - spliced.taken
-        self._spliced += spliced.taken
+        self._starved = not self._association.bypassed(taken)
+        self._ahead = ahead - taken
+        self._spliced += taken
         self._pdv_length = ahead
-        if spliced.written:
-            sink.spliced(spliced.written)
-        if spliced.error is not None:
-            sink.failed(spliced.error)
-        if spliced.taken < ahead:
+        if written:
+            sink.spliced(written)
+        if error is not None:
+            sink.failed(error)
+        if taken < ahead:
             self._check_time(time.monotonic())
         return True
 

@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 import time
-from typing import NamedTuple
 
 from dicom_adapter.net.errors import ConnectFailed
 
@@ -54,12 +53,9 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     raise ConnectFailed(f"no connection to {where}: {reason}. Does it run, and are host, port and firewall right?")
 
 
-class Spliced(NamedTuple):
-    """What a splice moved. Bytes that were taken and not written are lost."""
-
-    taken: int  # from the socket; 0: the peer has closed
-    written: int  # to the file
-    error: OSError | None  # of the file
+Spliced = tuple[int, int, OSError | None]
+"""What a splice moved: bytes taken from the socket (0: the peer has closed), bytes written to the file, error of the
+file. Bytes that were taken and not written are lost."""
 
 
 class Transport:
@@ -139,13 +135,13 @@ class Transport:
                     left -= moved
             except OSError as error:
                 self._close_pipe()  # with what is still in it
-                return Spliced(taken, written, error)
+                return taken, written, error
             if taken < count:
                 now = time.monotonic()
                 until = until or now + self._tick
                 if now > until:  # bytes trickle: let the caller look at its deadlines
                     break
-        return Spliced(taken, written, None)
+        return taken, written, None
 
     def send(self, data: bytes | memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""

@@ -8,7 +8,6 @@ peer. The codes are those of PS3.7 Annex C and PS3.4 B.2.3. What concerns whole 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -75,17 +74,16 @@ class DataSetReader(Protocol):
     def receive_data_set(self, sink: DataSetSink) -> None: ...
 
 
-@dataclass(slots=True)
 class Request:
     """A DIMSE request and the way to its data set."""
 
-    context: AcceptedContext
-    command: CommandSet
-    _reader: DataSetReader
-    _unread: bool = field(init=False)
+    __slots__ = ("_reader", "_unread", "command", "context")
 
-    def __post_init__(self) -> None:
-        self._unread = self.command.has_data_set
+    def __init__(self, context: AcceptedContext, command: CommandSet, reader: DataSetReader) -> None:
+        self.context = context
+        self.command = command
+        self._reader = reader
+        self._unread = command.has_data_set
 
     def receive_data_set(self, sink: DataSetSink) -> None:
         """Let the data set flow into `sink`. Raises CannotUnderstand when the command announced none."""

@@ -147,7 +147,7 @@ class InstanceSink:
 
     def spliced(self, count: int) -> None:
         """So many bytes went past us into the file."""
-        self._writer.spliced(count)
+        self._writer.size += count
 
     def failed(self, error: OSError) -> None:
         """The file did not take the bytes: no space, quota or a broken disk."""

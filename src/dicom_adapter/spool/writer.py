@@ -39,7 +39,7 @@ class InstanceFacts(NamedTuple):
 class SpoolWriter:
     """One instance in progress (S1). Ends with `commit` or `discard`; both may follow an error, and `discard` both.
 
-    `fd`: the open file, for splice(2); `size`: bytes written so far, those told to `spliced` included.
+    `fd`: the open file, for splice(2); `size`: bytes written so far; who splices adds those.
     """
 
     __slots__ = ("_association", "_file_meta", "_fs", "_number", "fd", "size")
@@ -54,7 +54,8 @@ class SpoolWriter:
 
     def write(self, fragment: bytes | memoryview) -> None:
         """Append; OutOfResources when the system cannot, and then the instance is gone already."""
-        self._check_open()
+        if self.fd == _CLOSED:
+            raise _given_up()
         try:
             self._fs.write(self.fd, fragment, self._file_meta)
             self._file_meta = b""
@@ -63,16 +64,13 @@ class SpoolWriter:
             raise out_of_resources("write to", error) from error
         self.size += len(fragment)
 
-    def spliced(self, count: int) -> None:
-        """`count` bytes were moved straight into `fd`."""
-        self.size += count
-
     def commit(self, facts: InstanceFacts) -> Instance:
         """Make it the association's next instance: durable, under its final name, when this returns (D1).
 
         OutOfResources: it is not, nothing of it is left, and later attempts start afresh.
         """
-        self._check_open()
+        if self.fd == _CLOSED:
+            raise _given_up()
         try:
             if self._file_meta:
                 self.write(b"")
@@ -97,9 +95,9 @@ class SpoolWriter:
                 self.close_file()
         self._association.let_go(self)
 
-    def _check_open(self) -> None:
-        if self.fd == _CLOSED:
-            raise OutOfResources("the instance was given up before, for want of space or a write error")
+
+def _given_up() -> OutOfResources:
+    return OutOfResources("the instance was given up before, for want of space or a write error")
 
 
 class AssociationSpool:

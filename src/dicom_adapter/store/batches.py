@@ -14,7 +14,7 @@ from dicom_adapter.core.retention import WorkFacts
 from dicom_adapter.core.snapshot import ClaraAeTitle
 from dicom_adapter.store.tables import associations, batches, export_tasks, instances, jobs, processings
 
-INSTANCE = tuple(instances.c[name] for name in Instance.__dataclass_fields__)
+INSTANCE = tuple(instances.c[name] for name in Instance._fields)
 """The columns that make an `Instance`, in its order: `Instance(*row)`, as a batch may have very many."""
 
 

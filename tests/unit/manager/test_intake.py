@@ -212,7 +212,7 @@ async def test_a_batch_keeps_the_rules_that_it_began_with(house: House) -> None:
 async def test_an_association_that_cannot_be_taken_up_holds_up_no_other(house: House) -> None:
     """A fault of ours: here two instances with one number, which no spool gives."""
     record, [first, second] = association()
-    house.spool.ended += [(record, [first, replace(second, number=1)]), association()]
+    house.spool.ended += [(record, [first, second._replace(number=1)]), association()]
     await house.step()
     await house.step()
     assert [len(uids) for _, uids in house.all()] == [2]

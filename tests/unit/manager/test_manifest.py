@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from dicom_adapter.core.model import Job, JobState
 from dicom_adapter.manager.manifest import job_manifest, job_metadata, payload_name
@@ -19,7 +18,7 @@ def test_metadata() -> None:
 
 def test_series_with_their_files() -> None:
     _, [first, second, third] = association(instances=3)
-    manifest = job_manifest(JOB, ["CT1", "CT2"], [first, replace(second, series_instance_uid="1.2.9"), third])
+    manifest = job_manifest(JOB, ["CT1", "CT2"], [first, second._replace(series_instance_uid="1.2.9"), third])
     assert json.loads(json.dumps(manifest)) == {
         "job": "j",
         "name": "lung-lung-ai-b",
@@ -49,7 +48,7 @@ def test_series_with_their_files() -> None:
 
 def test_instances_without_a_series_are_told_too() -> None:
     _, [instance] = association(instances=1)
-    manifest = job_manifest(JOB, [], [replace(instance, study_instance_uid=None, series_instance_uid=None)])
+    manifest = job_manifest(JOB, [], [instance._replace(study_instance_uid=None, series_instance_uid=None)])
     assert manifest["series"] == [
         {
             "studyInstanceUid": None,

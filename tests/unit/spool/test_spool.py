@@ -172,10 +172,10 @@ def test_splice(spool: Spool) -> None:
     content = data_set("1.2.3.1")
     writer = association.create(head())
     os.write(writer.fd, content)
-    writer.spliced(len(content))
+    writer.size += len(content)
     assert writer.commit(facts("1.2.3.1")).size == len(head() + content)
     writer = association.create(head())
-    writer.spliced(len(content))
+    writer.size += len(content)
     with pytest.raises(OutOfResources, match="does not have the bytes"):
         writer.commit(facts("1.2.3.2"))
     assert association.committed == 1
