@@ -154,11 +154,13 @@ class FakeAgent:
 
     answers: dict[int, FileOutcome] = field(default_factory=dict)
     sent: list[list[int]] = field(default_factory=list)
+    destinations: list[Destination] = field(default_factory=list)
     before: Callable[[ExportFile], None] = lambda _file: None
 
     def export(
         self, destination: Destination, files: Sequence[ExportFile], on_outcome: Callable[[FileOutcome], None]
     ) -> None:
+        self.destinations.append(destination)
         self.sent.append([file.number for file in files])
         for file in files:
             self.before(file)

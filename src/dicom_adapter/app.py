@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from dicom_adapter.core.export_policy import WarningPolicy
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.results_policy import ResultsCheck
 from dicom_adapter.core.snapshot import CLARA_PLATFORM, PROCESS, Pipeline
+from dicom_adapter.engines.clara_results import ClaraResultsService
 from dicom_adapter.engines.local_process import LocalProcessEngine
 from dicom_adapter.http_server import HttpServer
 from dicom_adapter.live import Live
@@ -38,7 +39,11 @@ from dicom_adapter.manager.intake import Intake
 from dicom_adapter.manager.job_controller import JobController
 from dicom_adapter.manager.processor_runner import ProcessorRunner
 from dicom_adapter.manager.results_collector import ResultsCollector
-from dicom_adapter.manager.supervisor import Supervisor
+from dicom_adapter.manager.results_downloader import DownloadSettings, ResultsDownloader
+from dicom_adapter.manager.results_files import ResultsFiles
+from dicom_adapter.manager.results_poller import PollSettings, ResultsPoller
+from dicom_adapter.manager.results_reporter import ResultsReporter
+from dicom_adapter.manager.supervisor import Supervisor, Worker
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.net.connection import Timeouts
 from dicom_adapter.processors import registry
@@ -50,6 +55,7 @@ from dicom_adapter.scp.workers import WorkerPool, workers_for
 from dicom_adapter.scu.requestor import RequestorSettings
 from dicom_adapter.scu.storage import StorageScu
 from dicom_adapter.spool import Durability, Spool
+from dicom_adapter.spool.watermark import Watermark
 from dicom_adapter.store import restart
 from dicom_adapter.store.database import Database
 
@@ -126,6 +132,8 @@ class Adapter:
             self._engines[CLARA_PLATFORM] = self._platform.engine
             log.info("pipelines that are not defined here run on a Clara Platform", endpoint=settings.services.platform)
         self._scu = self._make_scu(settings)
+        self._results_service: ClaraResultsService | None = None
+        self._poller: ResultsPoller | None = None
         self._make_workers(settings)
 
     def _make_workers(self, settings: Settings) -> None:
@@ -148,13 +156,16 @@ class Adapter:
             on_change=on_configuration,
         )
         snapshot = self._configuration.snapshot
+        reports = Trigger()
         exporter = Exporter(
             database,
             snapshot,
             clock,
             self._scu,
             ExportSettings(scu.max_associations, scu.retry_delays, WarningPolicy(scu.warnings)),
+            on_results_task=reports.pull,
         )
+        results_agent = self._make_results_agent(settings, reports, exporter.trigger)
         self._jobs = JobController(
             database,
             snapshot,
@@ -214,7 +225,16 @@ class Adapter:
             on_outcomes=self._intake.trigger.pull,
         )
         self._supervisor = Supervisor(
-            [self._configuration, self._intake, batcher, processors, self._jobs, exporter, housekeeping]
+            [
+                self._configuration,
+                self._intake,
+                batcher,
+                processors,
+                self._jobs,
+                exporter,
+                *results_agent,
+                housekeeping,
+            ]
         )
 
     def _make_cluster(self, settings: Settings, on_change: Callable[[], None]) -> KubernetesConfigStore | None:
@@ -232,6 +252,45 @@ class Adapter:
                 "adapter's own database"
             ) from error
         return open_store(access, kinds, self._layout.cluster, on_change=on_change)
+
+    def _make_results_agent(self, settings: Settings, reports: Trigger, exports: Trigger) -> Sequence[Worker]:
+        """The workers of results tasks, where a Results Service is named."""
+        endpoint = settings.services.results_service
+        if endpoint is None or self._platform is None:
+            return ()
+        scu, storage = settings.dicom.scu, settings.storage
+        database, clock, snapshot, layout = self._database, self._clock, self._configuration.snapshot, self._layout
+        self._results_service = ClaraResultsService(endpoint)
+        is_full = Watermark(
+            self._spool.space, watermark_percent=storage.watermark_percent, reserve=storage.reserve_space
+        )
+        files = ResultsFiles(
+            database,
+            self._platform.payloads,
+            layout,
+            path_of=self._spool.instance_path,
+            has_room=lambda: not is_full(),
+            check=ResultsCheck(settings.results.check),
+        )
+        downloader = ResultsDownloader(
+            database,
+            snapshot,
+            clock,
+            files,
+            DownloadSettings(scu.max_associations, WarningPolicy(scu.warnings)),
+            on_files=exports.pull,
+            on_end=reports.pull,
+        )
+        self._poller = ResultsPoller(
+            database,
+            clock,
+            self._results_service,
+            PollSettings(scu.ae_title, settings.services.results_poll_interval, scu.retry_delays),
+            has_room=lambda: not is_full(),
+            folder_of=lambda own_id: str(layout.results(own_id).relative_to(layout.root)),
+            on_tasks=downloader.trigger.pull,
+        )
+        return self._poller, downloader, ResultsReporter(database, clock, self._results_service, reports)
 
     def _make_workers_of_scp(self, settings: Settings, places: Places) -> WorkerPool:
         scp, implementation, storage = settings.dicom.scp, settings.dicom.implementation, settings.storage
@@ -305,6 +364,7 @@ class Adapter:
             controller=self._jobs,
             engines=self._local_engines,
             snapshot=self._configuration.snapshot,
+            poller=self._poller,
         )
         app = create_app(
             View(self._database, self._clock, live, self._supervisor.wake, self._configuration.store_of),
@@ -321,6 +381,8 @@ class Adapter:
             await self._drain(workers)
             if self._platform is not None:
                 await self._platform.close()
+            if self._results_service is not None:
+                await self._results_service.close()
             await api.close()
             run_file.remove(self._layout.root)
         log.info("stopped")
@@ -355,18 +417,22 @@ class Adapter:
 
 
 def _clara_platform(settings: Settings) -> ClaraPlatform | None:
-    """The platform that is named, if one is. Raises PermanentError when what speaks to it is not installed."""
-    endpoint = settings.services.platform
-    if endpoint is None:
+    """The platform that is named, or that has the files of results; None where neither it nor a Results Service is.
+
+    Raises PermanentError when what speaks to it is not installed.
+    """
+    services = settings.services
+    if services.platform is None and services.results_service is None:
         return None
     try:
         from dicom_adapter.engines.clara_platform.connection import ClaraPlatform  # noqa: PLC0415 - needs an extra
     except ImportError as error:
         raise PermanentError(
-            f"services.platform-endpoint names a Clara Platform, {endpoint}, and the packages that speak to it are not "
-            f"installed ({error}): pip install 'dicom-adapter[clara]', or remove the key if every pipeline runs here"
+            "services.platform-endpoint or services.results-service-endpoint names a Clara Platform, at "
+            f"{services.platform_endpoint}, and the packages that speak to it are not installed ({error}): "
+            "pip install 'dicom-adapter[clara]', or remove the keys if every pipeline runs here"
         ) from error
-    return ClaraPlatform(endpoint, settings.services.parallel_uploads)
+    return ClaraPlatform(services.platform_endpoint, services.parallel_uploads)
 
 
 def _log_pdu(line: str) -> None:

@@ -33,8 +33,15 @@ CRASH_POINTS: Final[Mapping[str, str]] = {
     "job.after_start": "D6: the job runs, that is not stored",
     "results.before_commit": "D8: a job's results are staged, its end and its export tasks are not written",
     "results.after_commit": "the end of the job and its export tasks are durable",
+    "results_task.after_commit": "D7: a task of the Results Service is durable, nothing is downloaded",
+    "download.after_rename": "a file of its payload is durable, the others are not here",
+    "download.before_commit": "D8: every file is here or failed, that is not stored",
+    "download.after_commit": "D8: its exports may be sent",
     "export.after_response": "the peer has a file, its outcome is not stored",
     "export.before_commit": "an export ended, its verdict is not stored",
+    "export.after_commit": "D9: the verdict on an export is durable",
+    "results_task.before_report": "a results task is over, the Results Service is about to be told",
+    "results_task.after_report": "it was told, that is not stored (D10)",
 }
 
 

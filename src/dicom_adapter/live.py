@@ -19,10 +19,11 @@ from dicom_adapter.core.ports import LocalResults
 from dicom_adapter.core.snapshot import CLARA_PLATFORM, ClaraAeTitle, ConfigSnapshot
 from dicom_adapter.core.storage_policy import must_stay_free
 from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager.results_poller import ResultsPoller
 from dicom_adapter.manager.supervisor import Supervisor
 from dicom_adapter.scp.listener import Listener
 from dicom_adapter.spool.spool import Spool
-from dicom_adapter.store import jobs
+from dicom_adapter.store import jobs, results_tasks
 from dicom_adapter.store.database import Database
 
 UNWELL_AFTER = 3  # failed steps in a row: then a worker's trouble is the adapter's
@@ -40,6 +41,7 @@ class Live:
     controller: JobController
     engines: Mapping[str, LocalResults]  # those that leave logs here
     snapshot: Callable[[], ConfigSnapshot]
+    poller: ResultsPoller | None = None
     started_at: float = field(default_factory=time.time)
 
     def scp(self) -> schemas.Scp:
@@ -70,6 +72,21 @@ class Live:
             schemas.Worker(name=name, failures=health.failures, reason=health.reason)
             for name, health in self.supervisor.health.items()
         ]
+
+    def results_service(self) -> schemas.ResultsService | None:
+        if self.poller is None:
+            return None
+        with self.database.read() as connection:
+            unreported = results_tasks.unreported(connection)
+        state = self.poller.state
+        return schemas.ResultsService(
+            endpoint=self.settings.services.results_service_endpoint,
+            agent=self.settings.dicom.scu.ae_title,
+            state=state.polling,
+            since=state.since,
+            reason=state.reason,
+            unreported=unreported,
+        )
 
     def open_associations(self) -> Sequence[schemas.Association]:
         return [

@@ -18,7 +18,7 @@ GROUPS = ("config", "job", "export", "create", "list", "get", "delete")
 
 
 def commands(text: str) -> set[tuple[str, ...]]:
-    found = re.findall(r"clara dicom ([a-z]+)(?: ([a-z]+)\b)?", text)
+    found = re.findall(r"clara dicom ([a-z-]+)(?: ([a-z]+)\b)?", text)
     return {(first, second) if first in GROUPS and second else (first,) for first, second in found}
 
 

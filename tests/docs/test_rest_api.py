@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import compile_path
 
+from dicom_adapter.testing.results_service import ResultsService, app
 from tests.adapter_process import AdapterProcess, eventually, free_port
+from tests.asgi_server import serving_app
 from tests.end_to_end.test_trip import COPY, ct_series, house, process, send
 
 DOCS = Path(__file__).parents[2] / "docs" / "rest-api.md"
@@ -31,13 +33,21 @@ FAILS = "import sys; sys.exit(3)"
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess]:
-    """One with a finished job whose export failed, a job that runs, and two held batches."""
+    """One with a finished job whose export failed, a job that runs, two held batches, and a failed results task."""
+    service = ResultsService()
+    service.add("ClaraSCU", "payload", ["1.dcm"], "NOWHERE")
+    with serving_app(app(service)) as url:
+        yield from _adapter(tmp_path_factory.mktemp("docs"), url)
+
+
+def _adapter(folder: Path, results_service: str) -> Iterator[AdapterProcess]:
     switches = {"read-aetitles-from-crd": True, "read-sources-from-crd": True}
     made = house(
-        tmp_path_factory.mktemp("docs"),
+        folder,
         104,
         process(COPY, destinations=["MAIN"]),
         pipelines=[process(COPY, destinations=["MAIN"]), {**process(WAITS), "id": "p2", "name": "waits"}],
+        services={"results-service-endpoint": results_service},
         dicom={"scp": switches, "scu": {"read-destinations-from-crd": True, "retry-delays": []}},
     )
     made.start()
@@ -55,9 +65,10 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess
         eventually(lambda: len(made.get("/api/v1/status")["scp"]["aeTitles"]) == 3)
         for title in ("LUNG", "WAITS", "HELD", "HELD"):
             send(made.port, ct_series(1), title)
-        made.wait_for("exports", "failed")
+        made.wait_for("exports", "failed", count=2)
         made.wait_for("jobs", "started")
         made.wait_for("batches", "held", count=2)
+        made.wait_for("results-tasks", "failed")
         yield made
     finally:
         made.close()
@@ -65,12 +76,13 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess
 
 @pytest.fixture(scope="module")
 def variables(adapter: AdapterProcess) -> dict[str, str]:
-    [export] = adapter.items("exports")
+    [export] = [one for one in adapter.items("exports") if one["jobId"]]
     held = adapter.wait_for("batches", "held", count=2)
     [finished] = [one for one in adapter.items("studies") if one["calledAeTitles"] == ["LUNG"]]
     return {
         "JOB": adapter.wait_for("jobs", "started")[0]["id"],
         "EXPORT": export["id"],
+        "RESULTS_TASK": adapter.items("results-tasks")[0]["id"],
         "BATCH": held[0]["id"],
         "OTHER_BATCH": held[1]["id"],
         "STUDY": finished["studyInstanceUid"],

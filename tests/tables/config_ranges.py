@@ -42,6 +42,7 @@ CONFIG_RANGES = [
         ["-1", "4GiBB", "lots", "1PiB2", "2000000TiB"],
     ),
     ("services.platform-endpoint", ["localhost:50051", "'[::1]:1'"], ["localhost", "localhost:0", ":1", "h:65536"]),
+    ("services.results-poll-interval", ["0.1", "86400"], ["0", "86401"]),
     (
         "services.results-service-endpoint",
         ["http://h:1", "https://h/base"],

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from dicom_adapter.config.schema import Settings
-from dicom_adapter.core.model import Batch, BatchState, Job, JobRef, JobState
+from dicom_adapter.core.model import Batch, BatchState, GivenTask, Job, JobRef, JobState
 from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.engines.local_process import LocalProcessEngine
 from dicom_adapter.live import UNWELL_AFTER, Live
 from dicom_adapter.manager.job_controller import JobController
+from dicom_adapter.manager.results_poller import Polling, PollingState, ResultsPoller
 from dicom_adapter.manager.supervisor import Supervisor, WorkerHealth
 from dicom_adapter.scp.listener import Listener
 from dicom_adapter.spool.spool import Spool
-from dicom_adapter.store import batches, database, jobs
+from dicom_adapter.store import batches, database, jobs, results_tasks
 from tests.databases import fresh
 from tests.fakes import AE, PIPELINE, snapshot
 
@@ -130,3 +132,15 @@ def test_the_logs_of_a_job_also_when_its_pipeline_is_configured_no_more(house: H
         house.snapshot = snapshot(pipelines=[])
     assert sorted(house.live.log_files("j")) == ["stderr", "stdout"]
     assert house.live.log_files("nothing") == {}
+
+
+def test_the_results_service_as_the_poller_sees_it(house: House) -> None:
+    assert house.live.results_service() is None
+    poller = cast(ResultsPoller, SimpleNamespace(state=PollingState(Polling.AWAY, 990.0, "it is down")))
+    with house.database.write() as connection:
+        results_tasks.add(connection, GivenTask("t", problem="why"), "r", [], "results/new/r", 1000)
+    found = replace(house.live, poller=poller).results_service()
+    assert found is not None
+    assert (found.endpoint, found.agent) == ("http://localhost:50080", "ClaraSCU")
+    assert (found.state, found.since, found.reason, found.unreported) == ("away", 990.0, "it is down", 1)
+    assert replace(house.live, poller=poller).not_ready() == []  # it can take studies

@@ -14,9 +14,9 @@ from dicom_adapter.api.errors import ApiError, not_found
 from dicom_adapter.api.json_body import BadBodyError, json_object
 from dicom_adapter.api.openapi import problems, takes
 from dicom_adapter.api.view import View
-from dicom_adapter.core.model import Batch, ExportTask, Job
+from dicom_adapter.core.model import Batch, ExportTask, Job, ResultsTask
 from dicom_adapter.identifiers import new_id
-from dicom_adapter.store import batches, export_tasks, jobs, queries
+from dicom_adapter.store import batches, export_tasks, jobs, queries, results_tasks
 
 
 async def _no_body(request: Request) -> None:
@@ -44,6 +44,7 @@ def router(view: View) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", responses=_REFUSALS)
     _jobs(routes, view)
     _exports(routes, view)
+    _results_tasks(routes, view)
     _batches(routes, view)
     _resend(routes, view)
     return routes
@@ -87,8 +88,12 @@ def _exports(routes: APIRouter, view: View) -> None:
     def retry_export(task_id: str) -> schemas.Done:
         """Send the files that failed again, now."""
         with view.database.write() as connection:
-            _task(connection, task_id)
-            changed = export_tasks.retry(connection, task_id)
+            task = _task(connection, task_id)
+            changed = (
+                export_tasks.retry(connection, task_id)
+                if task.results_task_id is None
+                else results_tasks.take_up(connection, task.results_task_id)
+            )
         unless = "every file is delivered, or retention has removed them"
         return _done(view, "export", task_id, "retry", changed, unless)
 
@@ -96,9 +101,30 @@ def _exports(routes: APIRouter, view: View) -> None:
     def cancel_export(task_id: str) -> schemas.Done:
         """Give up what is not delivered. What is being sent at this instant may still arrive."""
         with view.database.write() as connection:
-            _task(connection, task_id)
+            task = _task(connection, task_id)
             changed = export_tasks.cancel(connection, task_id, view.clock.now())
+            if task.results_task_id is not None:
+                results_tasks.settle(connection, task.results_task_id, view.clock.now())
         return _done(view, "export", task_id, "cancel", changed, "it is over")
+
+
+def _results_tasks(routes: APIRouter, view: View) -> None:
+    @_action(routes, "/results-tasks/{results_task_id}/retry")
+    def retry_results_task(results_task_id: str) -> schemas.Done:
+        """Download and send what failed again, now; the Results Service is told what comes of it."""
+        with view.database.write() as connection:
+            _results_task(connection, results_task_id)
+            changed = results_tasks.take_up(connection, results_task_id)
+        unless = "it is under way, every file is delivered, it names no destination, or retention has removed its files"
+        return _done(view, "results task", results_task_id, "retry", changed, unless)
+
+    @_action(routes, "/results-tasks/{results_task_id}/cancel")
+    def cancel_results_task(results_task_id: str) -> schemas.Done:
+        """Give up what is not delivered; the Results Service is told that it failed for good."""
+        with view.database.write() as connection:
+            _results_task(connection, results_task_id)
+            changed = results_tasks.cancel(connection, results_task_id, view.clock.now())
+        return _done(view, "results task", results_task_id, "cancel", changed, "it is over")
 
 
 def _batches(routes: APIRouter, view: View) -> None:
@@ -166,6 +192,13 @@ def _task(connection: Connection, task_id: str) -> ExportTask:
     found = export_tasks.get(connection, task_id)
     if found is None:
         raise not_found("export", task_id)
+    return found
+
+
+def _results_task(connection: Connection, results_task_id: str) -> ResultsTask:
+    found = results_tasks.get(connection, results_task_id)
+    if found is None:
+        raise not_found("results task", results_task_id)
     return found
 
 

@@ -32,6 +32,9 @@ def router(view: View) -> APIRouter:
         reasons = tuple(view.live.not_ready())
         scp = view.live.scp()
         services: dict[str, schemas.ServiceState] = {"scp": "Running" if scp.listening else "Stopped"}
+        polled = view.live.results_service()
+        if polled is not None:
+            services["results service"] = "Unknown" if polled.state == "away" else "Running"
         services |= {one.name: "Unknown" if one.failures else "Running" for one in view.live.workers()}
         resources = resources_of(view)
         services["resources"] = "Unknown" if any(one.stale_since is not None for one in resources) else "Running"

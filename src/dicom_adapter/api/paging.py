@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from dicom_adapter.api import schemas
-from dicom_adapter.core.model import AssociationOutcome, BatchState, ExportState, JobState
+from dicom_adapter.core.model import AssociationOutcome, BatchState, ExportState, JobState, ResultsTaskState
 from dicom_adapter.store import queries
-from dicom_adapter.store.queries import Row
 
 MAX_PAGE = 1000
 
@@ -65,10 +64,20 @@ class Exports(Page):
     state: ExportState | None = None
     destination: str | None = None
     job_id: str | None = None
+    results_task_id: str | None = None
+
+
+class ResultsTasks(Page):
+    state: ResultsTaskState | None = None
+    task_id: str | None = None
+    job_id: str | None = None
 
 
 def page(
-    items: Sequence[Item], rows: Sequence[Row], limit: int, place_of: Callable[[Row], str] = itemgetter("id")
+    items: Sequence[Item],
+    rows: Sequence[Mapping[Any, Any]],
+    limit: int,
+    place_of: Callable[[Any], str] = itemgetter("id"),
 ) -> schemas.Items[Item]:
     """The items of rows; `next`, the place of the last row, where there may be more of them."""
     return schemas.Items(items=tuple(items), next=place_of(rows[-1]) if len(rows) == limit else None)

@@ -95,10 +95,11 @@ class JobLogs(Schema):
 
 
 class Export(Schema):
-    """One task: the files of one job for one destination."""
+    """One task: files for one destination, of one of our jobs or of a results task."""
 
     id: str
-    job_id: str
+    job_id: str | None
+    results_task_id: str | None = None
     destination: str
     state: str
     attempts: int
@@ -116,9 +117,9 @@ class ExportFile(Schema):
     """`status`: the DIMSE status in hexadecimal, as PS3.4 prints it."""
 
     number: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
+    sop_class_uid: str | None  # null, as the other UIDs: there is no file that could be sent
+    sop_instance_uid: str | None
+    transfer_syntax_uid: str | None
     state: str
     status: str | None = None
     reason: str | None = None
@@ -126,6 +127,30 @@ class ExportFile(Schema):
 
 class ExportDetail(Export):
     outcomes: tuple[ExportFile, ...] = ()
+
+
+class ResultsTask(Schema):
+    """One task of the Results Service. `task_id`: its name there. `reported_at`: when the service took note of the
+    state. `next_attempt_in`: seconds, while it waits; `reason`: why it waits or failed."""
+
+    id: str
+    task_id: str
+    job_id: str | None
+    platform_job_id: str
+    payload_id: str
+    destinations: tuple[str, ...]
+    state: str
+    files: int
+    retries: int
+    created_at: float
+    ended_at: float | None = None
+    reported_at: float | None = None
+    next_attempt_in: float | None = None
+    reason: str | None = None
+
+
+class ResultsTaskDetail(ResultsTask):
+    exports: tuple[Export, ...] = ()
 
 
 class Study(Schema):
@@ -147,7 +172,7 @@ class TimelineEntry(Schema):
 
     at: float
     duration: float | None
-    kind: str  # association, batch, job, export
+    kind: str  # association, batch, job, results task, export
     id: str
     state: str
     text: str
@@ -202,8 +227,20 @@ class Scp(Schema):
     counters: Mapping[str, int]
 
 
+class ResultsService(Schema):
+    """How the Results Service is polled. `since`: that it is in this state. `unreported`: tasks that are over, and it
+    has not taken note."""
+
+    endpoint: str
+    agent: str
+    state: str  # beginning, polled, away, paused
+    since: float
+    reason: str | None
+    unreported: int
+
+
 class Status(Schema):
-    """The adapter at this instant. Counts are by state."""
+    """The adapter at this instant. Counts are by state. `results_service`: null where none is polled."""
 
     version: str
     started_at: float
@@ -215,6 +252,8 @@ class Status(Schema):
     batches: Mapping[str, int]
     jobs: Mapping[str, int]
     exports: Mapping[str, int]
+    results_tasks: Mapping[str, int] = Field(default_factory=dict)
+    results_service: ResultsService | None = None
     workers: tuple[Worker, ...]
 
 

@@ -32,6 +32,7 @@ def router(view: View) -> APIRouter:
             scp=view.live.scp(),
             storage=view.live.storage(),
             resources=resources_of(view),
+            results_service=view.live.results_service(),
             workers=tuple(view.live.workers()),
             **counts,
         )

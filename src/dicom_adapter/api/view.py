@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dicom_adapter.api.schemas import Association, Resources, Scp, Storage, Worker
+from dicom_adapter.api.schemas import Association, Resources, ResultsService, Scp, Storage, Worker
 from dicom_adapter.clock import Clock
 from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.store import ConfigStore
@@ -26,6 +26,10 @@ class Live(Protocol):
     def storage(self) -> Storage: ...
 
     def workers(self) -> Sequence[Worker]: ...
+
+    def results_service(self) -> ResultsService | None:
+        """How Clara's Results Service is polled; None where none is."""
+        ...
 
     def open_associations(self) -> Sequence[Association]: ...
 

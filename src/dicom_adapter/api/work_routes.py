@@ -1,7 +1,8 @@
-"""/api/v1/batches, jobs with their logs, exports: the work on what was received."""
+"""/api/v1/batches, jobs with their logs, results tasks, exports: the work on what was received, and what is sent."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,6 @@ from dicom_adapter.api.errors import not_found
 from dicom_adapter.api.openapi import problems
 from dicom_adapter.api.view import View
 from dicom_adapter.store import jobs, queries
-from dicom_adapter.store.queries import Row
 
 LOG_TAIL = 256 * 1024  # bytes of each stream that an answer holds
 
@@ -22,11 +22,12 @@ def router(view: View) -> APIRouter:
     routes = APIRouter(prefix="/api/v1")
     _batches(routes, view)
     _jobs(routes, view)
+    _results_tasks(routes, view)
     _exports(routes, view)
     return routes
 
 
-def _times(view: View, row: Row) -> dict[str, Any]:
+def _times(view: View, row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row with the times that are left until what it waits for."""
     steady = view.clock.steady()
     return {
@@ -87,6 +88,26 @@ def _jobs(routes: APIRouter, view: View) -> None:
             stderr=_tail(files.get("stderr")),
             elsewhere=view.live.logs_elsewhere(job_id),
         )
+
+
+def _results_tasks(routes: APIRouter, view: View) -> None:
+    @routes.get("/results-tasks", tags=["results-tasks"])
+    def list_results_tasks(asked: Annotated[paging.ResultsTasks, Query()]) -> schemas.Items[schemas.ResultsTask]:
+        """Tasks of Clara's Results Service: files of a payload for some destinations."""
+        with view.database.read() as connection:
+            rows = queries.list_results_tasks(connection, asked.query())
+        return paging.page([schemas.ResultsTask.of(_times(view, row)) for row in rows], rows, asked.limit)
+
+    @routes.get("/results-tasks/{results_task_id}", tags=["results-tasks"], responses=problems(404))
+    def results_task(results_task_id: str) -> schemas.ResultsTaskDetail:
+        """One results task with its export to each destination."""
+        with view.database.read() as connection:
+            rows = queries.list_results_tasks(connection, queries.only(results_task_id))
+            if not rows:
+                raise not_found("results task", results_task_id)
+            page = queries.Page(where={"results_task_id": results_task_id})
+            exports = [_times(view, row) for row in queries.list_exports(connection, page)]
+        return schemas.ResultsTaskDetail.of(_times(view, rows[0]), exports=exports)
 
 
 def _exports(routes: APIRouter, view: View) -> None:

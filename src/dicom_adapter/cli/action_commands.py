@@ -11,6 +11,8 @@ from dicom_adapter.cli.ids import IdArgument, find, find_study, is_uid
 from dicom_adapter.cli.output import print_json, say
 from dicom_adapter.cli.target import JsonOption, asks
 
+_TRIED = ("job", "export", "results task")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -20,14 +22,14 @@ def register(app: typer.Typer) -> None:
 
 @asks
 def retry(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
-    """Try a failed job or export again, now."""
-    _act(asked, find(asked, id_, "job", "export"), "retry", "is tried again", as_json)
+    """Try a failed job, export or results task again, now."""
+    _act(asked, find(asked, id_, *_TRIED), "retry", "is tried again", as_json)
 
 
 @asks
 def cancel(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
-    """End a job, with its process, or give an export up: for good, unless it is retried."""
-    _act(asked, find(asked, id_, "job", "export"), "cancel", "is canceled", as_json)
+    """End a job, with its process, or give an export or a results task up: for good, unless it is retried."""
+    _act(asked, find(asked, id_, *_TRIED), "cancel", "is canceled", as_json)
 
 
 @asks

@@ -1,4 +1,4 @@
-"""Which job, export, batch or study a person means by a part of its id."""
+"""Which job, export, results task, batch or study a person means by a part of its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dicom_adapter.cli.outcome import CliError, ExitCode
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning or end of it.")]
 
-_LISTS = {"job": "jobs", "export": "exports", "batch": "batches"}
+_LISTS = {"job": "jobs", "export": "exports", "results task": "results-tasks", "batch": "batches"}
 
 
 def find(asked: Client, reference: str, *kinds: str) -> str:

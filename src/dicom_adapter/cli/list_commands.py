@@ -1,4 +1,4 @@
-"""studies, associations, batches, jobs, exports: the lists of a running adapter, one description each."""
+"""studies, associations, batches, jobs, results-tasks, exports: lists of a running adapter, one description each."""
 
 from __future__ import annotations
 
@@ -118,6 +118,20 @@ def _job(item: schemas.Job) -> Sequence[str]:
     )
 
 
+def _results_task(item: schemas.ResultsTask) -> Sequence[str]:
+    return (
+        item.id,
+        item.task_id,
+        ", ".join(item.destinations) or "none",
+        item.state,
+        str(item.files),
+        str(item.retries),
+        moment(item.created_at),
+        "" if item.reported_at is None else moment(item.reported_at),
+        why(item.reason, item.next_attempt_in),
+    )
+
+
 def _export(item: schemas.Export) -> Sequence[str]:
     return (
         item.id,
@@ -165,8 +179,15 @@ LISTINGS = (
         _job,
     ),
     Listing(
+        "results-tasks",
+        "Tasks of Clara's Results Service: what it gave to be exported.",
+        schemas.ResultsTask,
+        ("Id", "Task", "Destinations", "State", "Files#", "Retries#", "Created", "Reported", "Why"),
+        _results_task,
+    ),
+    Listing(
         "exports",
-        "Exports: files of a job for a destination.",
+        "Exports: files of a job, or of a results task, for a destination.",
         schemas.Export,
         ("Id", "Destination", "State", "Files#", "Delivered#", "Warnings#", "Failed#", "Attempts#", "Created", "Why"),
         _export,

@@ -66,6 +66,11 @@ def _print_status(found: schemas.Status) -> None:
         ("jobs", counts(found.jobs.items())),
         ("exports", counts(found.exports.items())),
     ]
+    if found.results_service is not None:
+        lines += [
+            ("results tasks", counts(found.results_tasks.items())),
+            ("Results Service", _polling(found.results_service)),
+        ]
     lines += [(f"fault in {worker.name}", worker.reason) for worker in found.workers if worker.reason]
     facts(lines)
 
@@ -80,6 +85,14 @@ def _places(resources: Sequence[schemas.Resources]) -> Iterator[str]:
             for one in there
             if one.stale_since is not None
         )
+
+
+def _polling(service: schemas.ResultsService) -> str:
+    """How the Results Service is polled, in words."""
+    words = f"{service.endpoint} {service.state} as {service.agent} since {moment(service.since)}"
+    if service.reason:
+        words += f": {service.reason}"
+    return words + (f"; {count(service.unreported, 'task')} not reported yet" if service.unreported else "")
 
 
 def _since_then(counters: Mapping[str, int]) -> str:
@@ -184,7 +197,8 @@ def export_show(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> 
         return
     found = schemas.ExportDetail.model_validate(answer)
     tries = count(found.attempts, "attempt")
-    say(f"export {found.id} of job {found.job_id} to {found.destination}: {found.state}, {tries}")
+    origin = f"job {found.job_id}" if found.job_id else f"results task {found.results_task_id}"
+    say(f"export {found.id} of {origin} to {found.destination}: {found.state}, {tries}")
     if waits := why(found.reason, found.next_attempt_in):
         say(waits)
     if found.state == ExportState.FAILED:
@@ -192,7 +206,7 @@ def export_show(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> 
     table(
         ("No#", "SOP Instance UID", "State", "Status", "Why"),
         (
-            (str(one.number), one.sop_instance_uid, one.state, one.status or "", one.reason or "")
+            (str(one.number), one.sop_instance_uid or "", one.state, one.status or "", one.reason or "")
             for one in found.outcomes
         ),
         "it has no files",

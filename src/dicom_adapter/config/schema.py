@@ -278,16 +278,23 @@ class Services(Section):
     )
     results_service_endpoint: Url = spec(
         "http://localhost:50080",
-        "Results Service. CLARA_RESULTSSERVICE_SERVICE_HOST and CLARA_RESULTSSERVICE_SERVICE_PORT override it.",
+        "Results Service. CLARA_RESULTSSERVICE_SERVICE_HOST and CLARA_RESULTSSERVICE_SERVICE_PORT override it. Polled"
+        " where this or they say so; not where it is left to its default.",
     )
     parallel_uploads: Annotated[int, Between(1, 64), Allowed("1 to 64")] = ours(
         4, "Files that are uploaded to the Clara Platform at once, over all jobs."
     )
+    results_poll_interval: Seconds = ours(0.5, "How long after an answer the Results Service is asked again.")
 
     @property
     def platform(self) -> str | None:
         """The endpoint of the Clara Platform, where one is named; the specified default alone is none."""
         return self.platform_endpoint if "platform_endpoint" in self.model_fields_set else None
+
+    @property
+    def results_service(self) -> str | None:
+        """The endpoint of the Results Service, where one is named."""
+        return self.results_service_endpoint if "results_service_endpoint" in self.model_fields_set else None
 
 
 class PipelineEntry(Section):

@@ -1,4 +1,4 @@
-"""What the adapter keeps facts about: associations, instances, batches, jobs, export tasks.
+"""What the adapter keeps facts about: associations, instances, batches, jobs, results tasks, export tasks.
 
 Every state here is a durable fact, never an intention: a restart reads the facts and computes the next step
 (`docs/architecture.md`, "The ideas that carry the house"). The comment beside a state is the transition into it.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from dicom_adapter.core.snapshot import ClaraAeTitle
+from dicom_adapter.core.snapshot import ClaraAeTitle, Destination
 
 
 class AssociationOutcome(StrEnum):
@@ -107,19 +107,64 @@ class Job:
     reason: str | None = None
 
 
+class ResultsTaskState(StrEnum):
+    RECEIVED = "received"  # the Results Service gave it, for the first time or again: its files are not all here (D7)
+    DOWNLOADED = "downloaded"  # each of its files is here, or failed; its exports may be sent (D8)
+    SUCCEEDED = "succeeded"  # every export did
+    RETURNED = "returned"  # an export failed: the Results Service gives the task again, later
+    FAILED = "failed"  # an export failed, and trying again is over or in vain: a dead letter until `retry ID`
+    CANCELED = "canceled"  # by a person; the Results Service takes it for failed
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTask:
+    """A task as the Results Service gives it (contract 2). `problem`: why it can never be worked on, in words."""
+
+    task_id: str
+    job_id: str = ""
+    payload_id: str = ""
+    destinations: tuple[str, ...] = ()  # names, each once
+    uris: tuple[str, ...] = ()  # names of files in the payload
+    retries: int = 0  # how often it came back with RetryLater, by the service's count
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsTask:
+    """A task of the Results Service: files of one payload for some destinations."""
+
+    id: str
+    task_id: str  # the Results Service's
+    job_id: str | None  # our job, if the platform ran it for us
+    platform_job_id: str
+    payload_id: str
+    uris: tuple[str, ...]  # file N of its exports is uris[N - 1]
+    state: ResultsTaskState
+    turns: int  # how often it was taken up
+    retries: int  # see `core.results_tasks.retries_so_far`
+    failures: int  # in a row: of keeping files, or of telling the Results Service
+    created_at: float
+    next_attempt_at: float | None = None
+    ended_at: float | None = None
+    reason: str | None = None
+    reported_at: float | None = None  # when the Results Service took note of the state it is in (D10)
+
+
 class ExportState(StrEnum):
-    PENDING = "pending"  # with its files, in the transaction that ended its job
+    DOWNLOADING = "downloading"  # of a results task whose files are not all here
+    PENDING = "pending"  # with its files: in the transaction that ended its job, or when they are downloaded
     SUCCEEDED = "succeeded"  # at most half of the files failed; the failed ones stay listed
+    RETURNED = "returned"  # more than half failed: the Results Service gives its task again, later
     FAILED = "failed"  # more than half failed after all tries: a dead letter until `retry ID`
     CANCELED = "canceled"  # by a person
 
 
 @dataclass(frozen=True, slots=True)
 class ExportTask:
-    """Files of one job for one destination, sent in one association."""
+    """Files for one destination, sent in one association: of one of our jobs, or of a results task."""
 
     id: str
-    job_id: str
+    job_id: str | None
     destination: str  # name under dicom.scu.destinations
     state: ExportState
     attempts: int  # finished ones
@@ -128,6 +173,8 @@ class ExportTask:
     next_attempt_at: float | None = None
     ended_at: float | None = None
     reason: str | None = None
+    results_task_id: str | None = None  # exactly one of this and job_id is set
+    peer: Destination | None = None  # of a results task: where the destination was when it was taken up; None: unknown
 
 
 class DeliveryState(StrEnum):
@@ -144,14 +191,19 @@ class ExportFile:
     task_id: str
     number: int
     path: str  # relative to the storage folder
-    sop_class_uid: str
-    sop_instance_uid: str
-    study_instance_uid: str
-    transfer_syntax_uid: str
+    sop_class_uid: str | None  # None, as the other UIDs: not here, or in quarantine, so it cannot be sent
+    sop_instance_uid: str | None
+    study_instance_uid: str | None
+    transfer_syntax_uid: str | None
     size: int
     state: DeliveryState = DeliveryState.PENDING
     status: int | None = None  # DIMSE status of the last try
     reason: str | None = None  # in words
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether there is a file that may be sent."""
+        return self.sop_instance_uid is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dicom_adapter.core.model import Batch, ExportFile, FileOutcome, Instance, JobRef, JobSpec, JobStatus, PayloadFile
+from dicom_adapter.core.model import (
+    Batch,
+    ExportFile,
+    FileOutcome,
+    GivenTask,
+    Instance,
+    JobRef,
+    JobSpec,
+    JobStatus,
+    PayloadFile,
+)
 from dicom_adapter.core.snapshot import ClaraAeTitle, Destination
 
 
@@ -73,6 +83,22 @@ class Payloads(Protocol):
             PermanentError: trying again changes nothing.
             TemporaryError: it may work later; what came so far is worth nothing.
         """
+        ...
+
+
+class ResultsService(Protocol):
+    """Gives tasks, and takes note of what became of them. On purpose it raises TemporaryError only."""
+
+    async def get_pending(self, agent: str, count: int) -> Sequence[GivenTask]:
+        """At most `count` tasks that wait for this agent. Whoever gets one has to report it; nobody else gets it."""
+        ...
+
+    async def report_success(self, task_id: str) -> None:
+        """The task is done. Idempotent."""
+        ...
+
+    async def report_failure(self, task_id: str, *, retry_later: bool) -> None:
+        """It is not. `retry_later`: to be given again, and counted; otherwise it is over."""
         ...
 
 

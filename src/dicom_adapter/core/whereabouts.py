@@ -104,6 +104,12 @@ def _export(task: ExportTask, steady: float) -> Whereabouts:
             return Whereabouts(
                 Stage.FAILED, f"export to {task.destination}: {task.reason} (`clara dicom retry {task.id}`)"
             )
+        case ExportState.DOWNLOADING:
+            turn = _retry(task.reason, task.next_attempt_at, steady)
+            return Whereabouts(Stage.EXPORTING, f"for {task.destination}: {turn or 'its files come from the platform'}")
+        case ExportState.RETURNED:
+            again = f"until the Results Service gives it again; {task.reason or 'no reason noted'}"
+            return Whereabouts(Stage.EXPORTING, f"for {task.destination}, {again}")
         case ExportState.PENDING:
             waits = _retry(task.reason, task.next_attempt_at, steady)
             after = f" after {task.attempts} tries" if waits and task.attempts > 1 else ""

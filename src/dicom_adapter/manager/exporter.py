@@ -27,7 +27,7 @@ from dicom_adapter.core.ports import ExportAgent
 from dicom_adapter.core.snapshot import ConfigSnapshot, Destination
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.manager.trigger import Trigger
-from dicom_adapter.store import export_tasks
+from dicom_adapter.store import export_tasks, results_tasks
 from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("exports")
@@ -46,7 +46,7 @@ class ExportSettings:
 
 
 class Exporter:
-    """See the module."""
+    """See the module. `on_results_task`: called when the last export of one is over."""
 
     name = "exports"
 
@@ -57,6 +57,7 @@ class Exporter:
         clock: Clock,
         agent: ExportAgent,
         settings: ExportSettings,
+        on_results_task: Callable[[], None] = lambda: None,
     ) -> None:
         self.trigger = Trigger()
         self._database = database
@@ -64,6 +65,7 @@ class Exporter:
         self._clock = clock
         self._agent = agent
         self._settings = settings
+        self._on_results_task = on_results_task
         self._active: dict[str, asyncio.Task[None]] = {}  # destination (lower case) -> the task that sends to it
         self._turns: dict[str, int] = {}  # destination -> when it had its last turn, counted in turns
         self._stopping = False
@@ -129,8 +131,9 @@ class Exporter:
         """Send what is unsent. True: trying again would change nothing."""
         with self._database.read() as connection:
             files = export_tasks.files_of(connection, task.id)
-        unsent = [file for file in files if not is_delivered(file.state, self._settings.warnings)]
-        destination = self._snapshot().destinations.get(task.destination.lower())
+        unsent = [file for file in files if file.is_sendable and not is_delivered(file.state, self._settings.warnings)]
+        # A results task ends its turn with the destination that it began with; a person may mend that of a job's.
+        destination = task.peer or self._snapshot().destinations.get(task.destination.lower())
         if destination is None:
             words = self._unknown_destination(task.destination)
             for file in unsent:
@@ -149,15 +152,17 @@ class Exporter:
     def _conclude(self, task: ExportTask, recorder: _OutcomeRecorder, *, give_up: bool = False) -> None:
         recorder.flush()
         crash_point("export.before_commit")
+        # The retrying of a results task is the Results Service's: tries of ours beside it would multiply with its own.
+        own_tries = () if give_up or task.results_task_id is not None else self._settings.retry_delays
         with self._database.write() as connection:
             files = export_tasks.files_of(connection, task.id)
             decided = verdict(
                 [file.state for file in files],
                 task.failures,
-                () if give_up else self._settings.retry_delays,
+                own_tries,
                 self._settings.warnings,
                 random.random(),
-                recorder.last_reason,
+                recorder.last_reason or _last_reason(files),
             )
             again = decided.delay is not None
             export_tasks.attempted(
@@ -169,7 +174,13 @@ class Exporter:
                 ended_at=None if again else self._clock.now(),
                 reason=decided.reason,
             )
+            ended = None
+            if task.results_task_id is not None:
+                ended = results_tasks.settle(connection, task.results_task_id, self._clock.now())
+        crash_point("export.after_commit")
         _log_verdict(task, decided)
+        if ended is not None:
+            self._on_results_task()
 
     def _due(self) -> tuple[list[ExportTask], float | None]:
         """The next task of each destination, and in how many seconds one that waits is due."""
@@ -221,11 +232,20 @@ class _OutcomeRecorder:
             del self._waiting[: len(waiting)]
 
 
+def _last_reason(files: Sequence[ExportFile]) -> str | None:
+    """Why the last failed file failed, where none was tried."""
+    return next((file.reason for file in reversed(files) if file.state is DeliveryState.FAILED), None)
+
+
 def _log_verdict(task: ExportTask, decided: ExportVerdict) -> None:
     words = {"export": task.id, "destination": task.destination, "reason": decided.reason}
+    if task.results_task_id is not None:
+        words["results_task"] = task.results_task_id
     if decided.state is ExportState.SUCCEEDED:
         log.info("export succeeded", **words)
     elif decided.delay is not None:
         log.warning("export failed and is tried again", seconds=round(decided.delay, 1), **words)
+    elif task.results_task_id is not None:
+        log.error("export failed", **words)
     else:
         log.error("export failed for good: `retry` it when the cause is mended", **words)

@@ -20,7 +20,7 @@ from dicom_adapter.core.model import Job, JobRef
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.retention import removable_at
 from dicom_adapter.manager.trigger import Trigger
-from dicom_adapter.store import associations, batches, jobs
+from dicom_adapter.store import associations, batches, jobs, results_tasks
 from dicom_adapter.store.database import Database
 
 log = structlog.get_logger("housekeeping")
@@ -92,6 +92,7 @@ class Housekeeping:
                 troubles.append(f"batch {batch_id}: {error}")
             if removed == BATCHES_AT_ONCE:
                 break
+        troubles += await asyncio.to_thread(self._remove_results_tasks)
         troubles += await asyncio.to_thread(self._remove_associations)
         await asyncio.to_thread(self._forget)
         if troubles:
@@ -143,6 +144,23 @@ class Housekeeping:
                 jobs.mark_removed(connection, job.id, now)
         log.info("files of a batch removed: its work has ended", batch=batch_id)
 
+    def _remove_results_tasks(self) -> list[str]:
+        """Remove the files of those that are over and reported; answers with what could not be, in words."""
+        now = self._clock.now()
+        with self._database.read() as connection:
+            due = results_tasks.removable(connection, now - self._settings.retention, BATCHES_AT_ONCE)
+        troubles = []
+        for results_task_id in due:
+            try:
+                self._spool.remove_results(results_task_id)
+            except OSError as error:
+                troubles.append(f"results task {results_task_id}: {error}")
+                continue
+            with self._database.write() as connection:
+                results_tasks.mark_removed(connection, results_task_id, now)
+            log.info("files of a results task removed: it is over", results_task=results_task_id)
+        return troubles
+
     def _remove_associations(self) -> list[str]:
         """Remove those that nothing needs any more; answers with what could not be, in words."""
         now = self._clock.now()
@@ -165,4 +183,6 @@ class Housekeeping:
 
     def _forget(self) -> None:
         with self._database.write() as connection:
-            associations.forget(connection, self._clock.now() - self._settings.history)
+            before = self._clock.now() - self._settings.history
+            results_tasks.forget(connection, before)
+            associations.forget(connection, before)

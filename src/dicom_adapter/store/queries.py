@@ -6,6 +6,7 @@ counted is counted for the rows of the page alone: everything would be counted a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from dicom_adapter.store.tables import (
     jobs,
     processings,
     quarantined_files,
+    results_tasks,
 )
 
 Row = RowMapping
@@ -46,10 +48,15 @@ def only(id_: str) -> Page:
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
-    """How many batches, jobs and exports are in each state."""
+    """How many batches, jobs, exports and results tasks are in each state."""
     return {
         name: {row.state: row.number for row in connection.execute(_by_state(table))}
-        for name, table in (("batches", batches), ("jobs", jobs), ("exports", export_tasks))
+        for name, table in (
+            ("batches", batches),
+            ("jobs", jobs),
+            ("exports", export_tasks),
+            ("results_tasks", results_tasks),
+        )
     }
 
 
@@ -145,7 +152,7 @@ def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | No
     """Export tasks with the number of files in each state."""
     shown = select(export_tasks.c.id)
     if job_ids is not None:
-        shown = shown.where(export_tasks.c.job_id.in_(job_ids))
+        shown = shown.where(task_rows.about_jobs(job_ids))
     shown = _paged(shown, export_tasks, page)
     numbers = (
         select(
@@ -173,6 +180,25 @@ def list_exports(connection: Connection, page: Page, job_ids: Sequence[str] | No
         .order_by(export_tasks.c.id.desc())
     )
     return connection.execute(query).mappings().all()
+
+
+def list_results_tasks(
+    connection: Connection, page: Page, job_ids: Sequence[str] | None = None
+) -> Sequence[Mapping[Any, Any]]:
+    """Tasks of the Results Service, with the number of their files and the names of their destinations."""
+    shown = select(results_tasks.c.id)
+    if job_ids is not None:
+        shown = shown.where(results_tasks.c.job_id.in_(job_ids))
+    shown = _paged(shown, results_tasks, page)
+    exports = select(export_tasks.c.results_task_id, export_tasks.c.destination).order_by(export_tasks.c.id)
+    destinations: dict[str, list[str]] = {}
+    for task_id, name in connection.execute(exports.where(export_tasks.c.results_task_id.in_(shown))):
+        destinations.setdefault(task_id, []).append(name)
+    query = select(results_tasks).where(results_tasks.c.id.in_(shown)).order_by(results_tasks.c.id.desc())
+    return [
+        {**row, "files": len(json.loads(row["uris"])), "destinations": destinations.get(row["id"], [])}
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def export_outcomes(connection: Connection, task_id: str) -> Sequence[Row]:

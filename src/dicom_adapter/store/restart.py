@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from dicom_adapter.store import batches
-from dicom_adapter.store.tables import export_tasks, jobs, processings
+from dicom_adapter.store.tables import export_tasks, jobs, processings, results_tasks
 
 
 def resume(connection: Connection, now: float) -> None:
@@ -17,7 +17,7 @@ def resume(connection: Connection, now: float) -> None:
 
     `now`: seconds on the steady clock. For the start, before anything else.
     """
-    for table in (processings, jobs, export_tasks):
+    for table in (processings, jobs, results_tasks, export_tasks):
         connection.execute(update(table).where(table.c.next_attempt_at.is_not(None)).values(next_attempt_at=None))
     for batch in batches.all_collecting(connection):
         latest = now + batch.policy.timeout

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     Float,
     ForeignKey,
@@ -152,12 +153,37 @@ quarantined_files = Table(
     Column("reason", Text, nullable=False),
 )
 
+results_tasks = Table(
+    "results_tasks",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("task_id", String(64), nullable=False, unique=True),  # the Results Service's: a task is stored once
+    Column("job_id", ID, ForeignKey("jobs.id", ondelete="SET NULL")),  # ours, if the platform ran it for us
+    Column("platform_job_id", Text, nullable=False),
+    Column("payload_id", Text, nullable=False),
+    Column("uris", Text, nullable=False),  # as JSON
+    Column("state", String(16), nullable=False),
+    Column("turns", Integer, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row, of keeping files or of reporting
+    Column("created_at", Float, nullable=False),
+    Column("next_attempt_at", Float),
+    Column("ended_at", Float),
+    Column("reason", Text),
+    Column("reported_at", Float),
+    Column("removed_at", Float),
+    Index("ix_results_tasks_state", "state"),
+    Index("ix_results_tasks_job_id", "job_id"),
+)
+
 export_tasks = Table(
     "export_tasks",
     metadata,
     Column("id", ID, primary_key=True),
-    Column("job_id", ID, ForeignKey("jobs.id"), nullable=False),
+    Column("job_id", ID, ForeignKey("jobs.id")),
+    Column("results_task_id", ID, ForeignKey("results_tasks.id", ondelete="CASCADE")),
     Column("destination", Text, nullable=False),
+    Column("peer", Text),  # of a results task: the destination as it was when the turn began, as JSON
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("failures", Integer, nullable=False, default=0),  # of the present round; `retry ID` begins a new one
@@ -165,7 +191,9 @@ export_tasks = Table(
     Column("next_attempt_at", Float),
     Column("ended_at", Float),
     Column("reason", Text),
+    CheckConstraint("(job_id IS NULL) <> (results_task_id IS NULL)", name="ck_export_tasks_one_origin"),
     Index("uq_export_tasks_job_destination", "job_id", "destination", unique=True),
+    Index("uq_export_tasks_results_task_destination", "results_task_id", "destination", unique=True),
     Index("ix_export_tasks_state", "state"),
 )
 
@@ -175,10 +203,10 @@ export_files = Table(
     Column("task_id", ID, ForeignKey("export_tasks.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("path", Text, nullable=False),
-    Column("sop_class_uid", UID, nullable=False),
-    Column("sop_instance_uid", UID, nullable=False),
-    Column("study_instance_uid", UID, nullable=False),
-    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("sop_class_uid", UID),  # no UIDs: not here, or in quarantine
+    Column("sop_instance_uid", UID),
+    Column("study_instance_uid", UID),
+    Column("transfer_syntax_uid", UID),
     Column("size", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("status", Integer),

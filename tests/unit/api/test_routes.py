@@ -25,12 +25,13 @@ from dicom_adapter.core.model import (
     ExportState,
     ExportTask,
     FileOutcome,
+    GivenTask,
     Job,
     JobRef,
     JobState,
 )
 from dicom_adapter.core.snapshot import ClaraAeTitle
-from dicom_adapter.store import associations, batches, export_tasks, jobs
+from dicom_adapter.store import associations, batches, export_tasks, jobs, results_tasks
 from dicom_adapter.store.database import Database
 from tests.databases import fresh
 from tests.fakes import AE, CT, EXPLICIT, FakeClock, association
@@ -60,6 +61,11 @@ class FakeLive:
 
     def workers(self) -> Sequence[schemas.Worker]:
         return [schemas.Worker(name="intake", failures=0, reason=None)]
+
+    def results_service(self) -> schemas.ResultsService | None:
+        return schemas.ResultsService(
+            endpoint="http://results", agent="ClaraSCU", state="away", since=990.0, reason="it is down", unreported=2
+        )
 
     def open_associations(self) -> Sequence[schemas.Association]:
         return [
@@ -160,6 +166,15 @@ def _fill(database: Database) -> None:
         batches.open_batch(connection, Batch("b2", "LUNG", BatchState.HELD, 1000, AE, held_reason="why"))
 
 
+def _fill_results(database: Database) -> None:
+    """Two tasks of the Results Service: r1 about job j0, for two destinations, and r2, which names none."""
+    with database.write() as connection:
+        given = GivenTask("t1", "j0/1", "p1", ("PACS", "OTHER"), ("a.dcm", "b.dcm"))
+        results_tasks.add(connection, given, "r1", ["x1", "x2"], "results/new/r1", 1020)
+        broken = GivenTask("t2", problem="its parameters name no destination")
+        results_tasks.add(connection, broken, "r2", [], "results/new/r2", 1021)
+
+
 def _fill_study(database: Database, study: str, at: float) -> None:
     record, instances = association(study=study, at=at)
     with database.write() as connection:
@@ -187,7 +202,7 @@ async def test_health_of_each_service(house: House) -> None:
         "status": "Healthy",
         "reasons": [],
         "activeDimseConnections": 1,
-        "services": {"scp": "Running", "intake": "Running", "resources": "Running"},
+        "services": {"scp": "Running", "results service": "Unknown", "intake": "Running", "resources": "Running"},
         "resources": [
             {
                 "kind": kind,
@@ -219,6 +234,74 @@ async def test_status(house: House) -> None:
     assert answer["jobs"] == {"failed": 1, "succeeded": 1}
     assert answer["batches"] == {"held": 1, "processed": 1}
     assert answer["exports"] == {"pending": 1}
+
+
+async def test_status_of_results_tasks(house: House) -> None:
+    _fill_results(house.database)
+    answer = await house.get("/api/v1/status")
+    assert answer["resultsTasks"] == {"failed": 1, "received": 1}
+    assert answer["resultsService"] == {
+        "endpoint": "http://results",
+        "agent": "ClaraSCU",
+        "state": "away",
+        "since": 990.0,
+        "reason": "it is down",
+        "unreported": 2,
+    }
+
+
+async def test_results_tasks_with_their_exports(house: House) -> None:
+    _fill_results(house.database)
+    listed = (await house.get("/api/v1/results-tasks"))["items"]
+    assert [(one["id"], one["taskId"], one["destinations"], one["files"]) for one in listed] == [
+        ("r2", "t2", [], 0),
+        ("r1", "t1", ["PACS", "OTHER"], 2),
+    ]
+    assert (listed[0]["state"], listed[0]["reason"]) == ("failed", "its parameters name no destination")
+    assert [one["id"] for one in (await house.get("/api/v1/results-tasks?state=received"))["items"]] == ["r1"]
+    assert [one["id"] for one in (await house.get("/api/v1/results-tasks?taskId=t2"))["items"]] == ["r2"]
+    answer = await house.get("/api/v1/results-tasks/r1")
+    assert [(one["id"], one["resultsTaskId"], one["jobId"]) for one in answer["exports"]] == [
+        ("x2", "r1", None),
+        ("x1", "r1", None),
+    ]
+    assert (await house.get("/api/v1/exports?resultsTaskId=r1"))["items"] == answer["exports"]
+    [first, _] = (await house.get("/api/v1/exports/x1"))["outcomes"]
+    assert (first["sopInstanceUid"], first["state"]) == (None, "pending")
+    assert (await house.get("/api/v1/results-tasks/zz", 404))["title"] == "No such results task"
+
+
+async def test_a_results_task_in_the_timeline_of_its_study(house: House) -> None:
+    _fill_results(house.database)
+    entries = (await house.get(f"/api/v1/studies/{STUDY}"))["timeline"]
+    assert [(one["kind"], one["state"]) for one in entries[-3:]] == [
+        ("results task", "received"),
+        ("export", "downloading"),
+        ("export", "downloading"),
+    ]
+    assert entries[-3]["text"] == "2 files for PACS, OTHER"
+
+
+async def test_what_a_person_does_about_results_tasks(house: House) -> None:
+    _fill_results(house.database)
+
+    async def post(path: str, status: int) -> Any:
+        answer = await house.client.post(f"/api/v1/{path}", headers=JSON)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    assert "it is under way" in (await post("results-tasks/r1/retry", 409))["detail"]
+    await post("exports/x1/cancel", 200)
+    await post("results-tasks/r1/cancel", 200)
+    assert (await house.get("/api/v1/results-tasks/r1"))["state"] == "canceled"
+    await post("results-tasks/r1/cancel", 409)
+    assert (await post("exports/x2/retry", 200))["action"] == "retry"
+    assert (await house.get("/api/v1/results-tasks/r1"))["state"] == "received"
+    assert "it names no destination" in (await post("results-tasks/r2/retry", 409))["detail"]
+    await post("results-tasks/r2/cancel", 200)
+    await post("results-tasks/zz/retry", 404)
+    await post("results-tasks/zz/cancel", 404)
+    assert house.woken == 4
 
 
 async def test_associations_open_ones_first(house: House) -> None:

@@ -15,14 +15,14 @@ TEXT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encodi
 
 def commands(*group: str) -> set[str]:
     out = CliRunner().invoke(dicom_adapter_program, [*group, "--help"]).stdout
-    return set(re.findall(r"^│ ([a-z]+) ", out.partition("Commands")[2], re.MULTILINE))
+    return set(re.findall(r"^│ ([a-z-]+) ", out.partition("Commands")[2], re.MULTILINE))
 
 
 def test_every_command_is_documented() -> None:
     table = TEXT.partition("| --- |")[2].partition("\n\n")[0]
     first_cells = " ".join(line.split(" | ")[0] for line in table.splitlines())
     groups = {"job", "export", "config", "create", "list", "get", "delete"}
-    documented = set(re.findall(rf"`((?:(?:{'|'.join(groups)}) )?[a-z]+)", first_cells))
+    documented = set(re.findall(rf"`((?:(?:{'|'.join(groups)}) )?[a-z-]+)", first_cells))
     there = (commands() - groups) | {f"{group} {name}" for group in groups for name in commands(group)}
     assert documented == there
 

@@ -45,6 +45,21 @@ EXPORT: dict[str, Any] = {
     "createdAt": 1100.0,
     "reason": "the peer refused",
 }
+RESULTS_TASK: dict[str, Any] = {
+    "id": "1m82prrrrrrrrrrr",
+    "taskId": "6c7f1a80-8a54-4b0c-9d3f-0f4b8f0c9d11",
+    "jobId": None,
+    "platformJobId": "p",
+    "payloadId": "q",
+    "destinations": ["PACS", "OTHER"],
+    "state": "returned",
+    "files": 7,
+    "retries": 2,
+    "createdAt": 1100.0,
+    "endedAt": 1200.0,
+    "reportedAt": None,
+    "reason": "PACS: the peer refused",
+}
 BATCH: dict[str, Any] = {
     "id": "1m82mgjd4q4tem54",
     "calledAeTitle": "LUNG",
@@ -107,6 +122,7 @@ def api() -> Iterator[ApiStub]:
         "GET /api/v1/jobs": stub.page(JOB, following="j2"),
         "GET /api/v1/jobs?before=j2": stub.page(OTHER_JOB),
         "GET /api/v1/exports": stub.page(EXPORT),
+        "GET /api/v1/results-tasks": stub.page(RESULTS_TASK),
         "GET /api/v1/batches": stub.page(BATCH),
         "GET /api/v1/associations": stub.page(),
     }
@@ -118,6 +134,10 @@ def run(api: ApiStub, *arguments: str, status: int = 0) -> Result:
     result = CliRunner().invoke(clara_program, ["dicom", *arguments, "--api", api.url])
     assert result.exit_code == status, (result.output, result.exception)
     return result
+
+
+def test_results_as_json(api: ApiStub) -> None:
+    assert json.loads(run(api, "results-tasks", "--json").stdout) == [RESULTS_TASK]
 
 
 @pytest.mark.parametrize("command", ["studies", "jobs", "exports", "batches", "associations"])
@@ -159,6 +179,17 @@ def test_status_says_where_resources_are_and_that_they_are_old(api: ApiStub) -> 
     assert shown.count("the last known go on serving: it cannot be reached") == 1
 
 
+def test_status_of_the_results_service(api: ApiStub) -> None:
+    assert "Results Service" not in run(api, "status").stdout
+    service = {"endpoint": "http://r", "agent": "ClaraSCU", "state": "away", "since": 900.0, "reason": "it is down"}
+    answer = {**STATUS, "resultsTasks": {"returned": 2}, "resultsService": {**service, "unreported": 3}}
+    api.answers["GET /api/v1/status"] = answer
+    out = " ".join(run(api, "status").stdout.split())
+    assert "Results Service http://r away as ClaraSCU since" in out
+    assert "it is down; 3 tasks not reported yet" in out
+    assert "2 returned" in out
+
+
 def test_status_of_an_adapter_that_is_not_ready(api: ApiStub) -> None:
     api.answers["GET /api/v1/status"] = {**STATUS, "ready": False, "notReady": ["the database cannot be written"]}
     assert "not ready: the database cannot be written" in run(api, "status", status=1).stdout
@@ -170,6 +201,7 @@ def test_status_of_an_adapter_that_is_not_ready(api: ApiStub) -> None:
         ("studies", ["1.2.840.99", "failed", "job failed: exit status 1"]),
         ("jobs", ["1m82mgjfd6knb5r5", "ct_ai", "3 of 3", "1 min 15 s", "exit status 1"]),
         ("exports", ["1m82nqqqqqqqqqqq", "PACS", "10", "the peer refused"]),
+        ("results-tasks", ["1m82prrrrrrrrrrr", "6c7f1a80", "PACS, OTHER", "returned", "the peer refused"]),
         ("batches", ["1m82mgjd4q4tem54", "held", "2.0 KiB", "the adapter was killed"]),
         ("associations", ["no associations"]),
     ],
@@ -251,6 +283,12 @@ def test_one_job_and_one_export(api: ApiStub) -> None:
     out = run(api, "export", "show", "qqq").stdout
     assert "A700H" in out
     assert "Refused: Out of Resources" in out
+    missing = {**outcome, "sopInstanceUid": None, "status": None, "reason": "the platform does not have it"}
+    of_task = {**EXPORT, "jobId": None, "resultsTaskId": RESULTS_TASK["id"], "outcomes": [missing]}
+    api.answers[f"GET /api/v1/exports/{EXPORT['id']}"] = of_task
+    out = run(api, "export", "show", "1m82nq").stdout
+    assert f"of results task {RESULTS_TASK['id']} to PACS" in out
+    assert "the platform does not have it" in out
 
 
 @pytest.mark.parametrize(
@@ -258,7 +296,8 @@ def test_one_job_and_one_export(api: ApiStub) -> None:
     [
         ("retry", "b5r5", f"POST /api/v1/jobs/{JOB['id']}/retry"),
         ("retry", "1m82mz", f"POST /api/v1/jobs/{OTHER_JOB['id']}/retry"),  # on the second page
-        ("retry", "qqq", f"POST /api/v1/exports/{EXPORT['id']}/retry"),
+        ("retry", "1m82nq", f"POST /api/v1/exports/{EXPORT['id']}/retry"),
+        ("retry", "1m82p", f"POST /api/v1/results-tasks/{RESULTS_TASK['id']}/retry"),
         ("release", "m54", f"POST /api/v1/batches/{BATCH['id']}/release"),
         ("drop", "m54", f"POST /api/v1/batches/{BATCH['id']}/drop"),
         ("cancel", "b5r5", f"POST /api/v1/jobs/{JOB['id']}/cancel"),
@@ -299,7 +338,7 @@ def test_an_action_that_the_adapter_refuses(api: ApiStub) -> None:
 def test_ids_that_are_none_or_several(api: ApiStub) -> None:
     assert "no batch" in run(api, "release", "nothing", status=1).stderr
     ambiguous = run(api, "retry", "1m82", status=2).stderr
-    assert "can be one of 3" in ambiguous
+    assert "can be one of 4" in ambiguous
     assert EXPORT["id"] in ambiguous
 
 

@@ -72,6 +72,27 @@ def test_every_state_has_a_place() -> None:
             Stage.FAILED,
             "export to PACS: refused (`clara dicom retry e1`)",
         ),
+        (
+            BATCH,
+            JOB,
+            replace(EXPORT, state=ExportState.DOWNLOADING),
+            Stage.EXPORTING,
+            "for PACS: its files come from the platform",
+        ),
+        (
+            BATCH,
+            JOB,
+            replace(EXPORT, state=ExportState.DOWNLOADING, next_attempt_at=NOW + 60, reason="A700H"),
+            Stage.EXPORTING,
+            "for PACS: next try in 60 s; A700H",
+        ),
+        (
+            BATCH,
+            JOB,
+            replace(EXPORT, state=ExportState.RETURNED, reason="A700H"),
+            Stage.EXPORTING,
+            "for PACS, until the Results Service gives it again; A700H",
+        ),
     ],
 )
 def test_table(batch: BatchFacts, job: Job | None, export: ExportTask | None, stage: Stage, waits: str | None) -> None:

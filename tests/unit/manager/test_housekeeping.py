@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from dicom_adapter.core.errors import OutOfResources, PermanentError, TemporaryError
 from dicom_adapter.core.model import (
@@ -16,12 +16,13 @@ from dicom_adapter.core.model import (
     BatchState,
     ExportState,
     ExportTask,
+    GivenTask,
     Job,
     JobRef,
     JobState,
 )
 from dicom_adapter.manager.housekeeping import Housekeeping, RetentionSettings
-from dicom_adapter.store import associations, batches, export_tasks, jobs
+from dicom_adapter.store import associations, batches, export_tasks, jobs, results_tasks, tables
 from dicom_adapter.store.tables import metadata
 from tests.databases import fresh
 from tests.fakes import AE, FakeClock, FakeEngine, association
@@ -231,3 +232,54 @@ async def test_a_job_is_removed_by_the_engine_that_knows_it(house: House) -> Non
     await house.housekeeping.step()
     assert house.engine.removed == ["j/1"]
     assert house.spool.results == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reported", "leaves"),
+    [
+        ("succeeded", True, True),
+        ("succeeded", False, False),
+        ("canceled", True, True),
+        ("failed", True, False),
+        ("returned", True, False),
+        ("received", False, False),
+    ],
+)
+async def test_files_of_results_tasks_leave_after_the_report(
+    house: House, state: str, reported: bool, leaves: bool
+) -> None:
+    with house.database.write() as connection:
+        results_tasks.add(connection, GivenTask("t"), "r", [], "results/new/r", 1000)
+        told = 1000 if reported else None
+        connection.execute(update(tables.results_tasks).values(state=state, ended_at=1000, reported_at=told))
+    house.clock.moment = 1000 + RETENTION - 1
+    await house.housekeeping.step()
+    assert house.spool.results == []
+    house.clock.moment = 1000 + RETENTION
+    await house.housekeeping.step()
+    await house.housekeeping.step()
+    assert house.spool.results == (["r"] if leaves else [])
+    house.clock.moment += HISTORY + 1
+    await house.housekeeping.step()
+    assert house.rows() == ({} if leaves else {"results_tasks": 1})
+
+
+async def test_a_results_task_outlives_its_job(house: House) -> None:
+    house.work(JobState.SUCCEEDED)
+    with house.database.write() as connection:
+        results_tasks.add(connection, GivenTask("t", job_id="j/1"), "r", [], "results/new/r", 1000)
+    house.clock.moment = 1000 + RETENTION
+    await house.housekeeping.step()
+    house.clock.moment += HISTORY + 1
+    await house.housekeeping.step()
+    assert house.rows() == {"results_tasks": 1}
+
+
+async def test_a_results_task_that_cannot_be_removed_is_told(house: House) -> None:
+    with house.database.write() as connection:
+        results_tasks.add(connection, GivenTask("t"), "r", [], "results/new/r", 1000)
+        connection.execute(update(tables.results_tasks).values(state="succeeded", ended_at=1000, reported_at=1000))
+    house.spool.stubborn = {"r"}
+    house.clock.moment = 1000 + RETENTION
+    with pytest.raises(TemporaryError, match="results task r: "):
+        await house.housekeeping.step()

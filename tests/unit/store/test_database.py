@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from dicom_adapter.config.resources import ClaraAeTitle, Kind
 from dicom_adapter.config_stores.database import DatabaseConfigStore
 from dicom_adapter.config_stores.database import metadata as config_metadata
-from dicom_adapter.core.model import Batch, BatchState
-from dicom_adapter.store import batches
+from dicom_adapter.core.model import Batch, BatchState, DeliveryState, ExportFile, ExportState, ExportTask
+from dicom_adapter.store import batches, export_tasks
 from dicom_adapter.store import database as database_module
 from dicom_adapter.store.database import Database, DatabaseUnusable
 from dicom_adapter.store.tables import metadata
@@ -43,11 +43,55 @@ def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     database.close()
 
 
+def test_exports_of_an_older_version_stay_as_they_are(tmp_path: Path) -> None:
+    """Revision 0003 makes the tables of exports anew."""
+    path = tmp_path / "adapter.db"
+    engine, config = database_module._sqlite_engine(path), database_module._migrations()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in (
+            "INSERT INTO batches (id, called_ae_title, state, policy, opened_at) VALUES ('b', 'A', 'processed', '', 1)",
+            "INSERT INTO jobs (id, name, batch_id, pipeline_id, pipeline_name, called_ae_title, state, "
+            "attempt, attempts_allowed, failures, created_at, partial) "
+            "VALUES ('j', 'n', 'b', 'p', 'p', 'A', 'x', 1, 1, 0, 1, 0)",
+            "INSERT INTO export_tasks VALUES ('e', 'j', 'PACS', 'failed', 4, 4, 7.5, NULL, 9.5, 'it is away')",
+            "INSERT INTO export_files VALUES ('e', 2, 'r/2.dcm', '1', '1.2', '1.3', '1.4', 9, 'failed', 42752, 'why')",
+        ):
+            connection.execute(text(statement))
+    engine.dispose()
+    database = Database(path)
+    with database.read() as connection:
+        assert export_tasks.get(connection, "e") == ExportTask(
+            "e", "j", "PACS", ExportState.FAILED, 4, 4, 7.5, ended_at=9.5, reason="it is away"
+        )
+        assert export_tasks.files_of(connection, "e") == [
+            ExportFile("e", 2, "r/2.dcm", "1", "1.2", "1.3", "1.4", 9, DeliveryState.FAILED, 0xA700, "why")
+        ]
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    with pytest.raises(IntegrityError), database.write() as connection:
+        connection.execute(text("INSERT INTO export_files SELECT 'nobody', 1, '', '', '', '', '', 0, '', 0, ''"))
+    database.close()
+
+
+@pytest.mark.parametrize("origins", ["NULL, NULL", "'j', 'r'"])
+def test_an_export_has_one_origin(tmp_path: Path, origins: str) -> None:
+    database = fresh(tmp_path)
+    with pytest.raises(IntegrityError, match="one_origin"), database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO export_tasks (id, job_id, results_task_id, destination, state, attempts, failures, "
+                f"created_at) VALUES ('e', {origins}, 'PACS', 'pending', 0, 0, 1)"
+            )
+        )
+    database.close()
+
+
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     fresh(tmp_path).close()
     database = Database(tmp_path / "adapter.db")
     with database.read() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
     database.close()
 
 
