@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pydicom
+from pydicom.uid import generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
+from dicom_adapter.testing import results_service
 from dicom_adapter.testing.clara_platform.server import Server
-from dicom_adapter.testing.results_service import ResultsService, Task, app
-from tests.adapter_process import AdapterProcess, configuration, merged
-from tests.asgi_server import serving_app
+from dicom_adapter.testing.results_service import ResultsService, Task
+from tests.adapter_process import AdapterProcess, configuration, eventually, merged
 from tests.clara_platform import COPY, serving
 
 AGENT = "ClaraSCU"
@@ -67,6 +70,16 @@ class Archive:
         self._server.shutdown()
 
 
+def new_series(source: Path, target: Path, _canceled: threading.Event) -> None:
+    """A pipeline: what it was given, as a new series."""
+    series = generate_uid()
+    for path in sorted(source.rglob("*.dcm")):
+        instance = pydicom.dcmread(path)
+        instance.SeriesInstanceUID, instance.SOPInstanceUID = series, generate_uid()
+        instance.file_meta.MediaStorageSOPInstanceUID = instance.SOPInstanceUID
+        instance.save_as(target / path.name)
+
+
 class ClaraSite:
     """See the module. `archive` is the destination PACS of the adapter."""
 
@@ -85,8 +98,7 @@ class ClaraSite:
                     "response-timeout": 5,
                 }
             },
-            pipelines=[{"id": "p1", "command": ["true"]}],
-            **{"pipeline-mappings": [{"name": "p1", "clara-ae-title": "LUNG"}]},
+            **{"pipeline-mappings": [{"name": "copy", "clara-ae-title": "LUNG", "pipeline-id": COPY}]},
             services={
                 "platform-endpoint": platform.endpoint,
                 "results-service-endpoint": url,
@@ -110,6 +122,11 @@ class ClaraSite:
         uris = [f"{OUTPUT}/{name}" for name in files]
         return self.service.add(AGENT, job.payload_id, uris, parameters, job.id)
 
+    def register_results(self, parameters: object = '["PACS"]') -> Task:
+        """The job of the study that was sent has stopped: its results are registered."""
+        [job] = eventually(lambda: [one for one in self.platform.platform.jobs if self.platform.platform.results(one)])
+        return self.service.add(AGENT, job.payload_id, self.platform.platform.results(job), parameters, job.id)
+
     def results_task(self, task: Task) -> dict[str, Any]:
         """What the adapter says of it."""
         [found] = self.adapter.get(f"/api/v1/results-tasks?taskId={task.task_id}")["items"]
@@ -125,7 +142,7 @@ class ClaraSite:
 def clara_site(folder: Path) -> Iterator[ClaraSite]:
     """The site, its adapter not started yet."""
     service = ResultsService()
-    with serving(folder) as platform, serving_app(app(service)) as url:
+    with serving(folder, {COPY: new_series}) as platform, results_service.serving(service) as url:
         site = ClaraSite(folder, platform, service, url, Archive())
         try:
             yield site

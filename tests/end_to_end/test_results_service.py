@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
 from dicom_adapter.testing.results_service import Answer, TaskState
 from tests.adapter_process import eventually, free_port
 from tests.clara_site import ClaraSite, clara_site
+from tests.end_to_end.test_trip import ct_series, send
 from tests.interop.corpus import data_set_bytes, instance_of, syntax_of
 from tests.interop.programs import storescp
 from tests.peers import write_file
@@ -256,3 +258,37 @@ def test_files_leave_the_disk_after_the_report(site: ClaraSite, tmp_path: Path) 
     eventually(lambda: task.state is TaskState.SUCCEEDED)
     eventually(lambda: not any((site.adapter.storage / "results").rglob("*.dcm")))
     assert site.results_task(task)["state"] == "succeeded"
+
+
+def test_the_whole_trip_of_a_study(site: ClaraSite) -> None:
+    """A modality, the adapter, the platform, the Results Service, the adapter, the archive."""
+    slices = ct_series(3)
+    site.adapter.start()
+    assert send(site.adapter.port, slices) == [0, 0, 0]
+    site.adapter.wait_for("jobs", "succeeded")
+    task = site.register_results()
+    eventually(lambda: task.state is TaskState.SUCCEEDED)
+    assert len(site.archive.received) == 3
+    assert site.archive.received.keys().isdisjoint(one.SOPInstanceUID for one in slices)
+    study = site.adapter.get(f"/api/v1/studies/{slices[0].StudyInstanceUID}")
+    assert study["stage"] == "done"
+    assert [one["kind"] for one in study["timeline"]] == ["association", "batch", "job", "results task", "export"]
+    assert study["timeline"][-1]["text"] == "3 of 3 files delivered to PACS"
+
+
+def test_another_patient_goes_to_no_archive(site: ClaraSite) -> None:
+    """The task is about a job of ours, so its files have to fit the batch."""
+    site.adapter.start()
+    assert send(site.adapter.port, ct_series(2)) == [0, 0]
+    site.adapter.wait_for("jobs", "succeeded")
+    [job] = eventually(lambda: site.platform.platform.jobs)
+    for path in site.platform.platform.files(job.payload_id).values():
+        if path.parent.name == "output":
+            instance = pydicom.dcmread(path)
+            instance.PatientID = "CANARY-2"
+            instance.save_as(path)
+    task = site.register_results()
+    eventually(lambda: task.state is not TaskState.PENDING and site.service.count(FAILURE))
+    assert not site.archive.received
+    assert "in quarantine: its patient differs" in site.results_task(task)["reason"]
+    assert "CANARY" not in site.adapter.log.read_text()

@@ -70,7 +70,7 @@ def conclude(exports: Sequence[ExportTask], retries: int) -> TaskVerdict | None:
     if any(one.state in (ExportState.DOWNLOADING, ExportState.PENDING) for one in exports):
         return None
     failed = [one for one in exports if one.state is not ExportState.SUCCEEDED]
-    reason = "; ".join(f"{one.destination}: {one.reason}" for one in failed or exports if one.reason) or None
+    reason = _in_words(failed or exports, several=len(exports) > 1)
     if not failed:
         return TaskVerdict(ResultsTaskState.SUCCEEDED, reason)
     if all(one.state is ExportState.CANCELED for one in failed):
@@ -79,6 +79,12 @@ def conclude(exports: Sequence[ExportTask], retries: int) -> TaskVerdict | None:
     if may_work_later and retries < MAX_RETRIES:
         return TaskVerdict(ResultsTaskState.RETURNED, reason)
     return TaskVerdict(ResultsTaskState.FAILED, reason)
+
+
+def _in_words(exports: Sequence[ExportTask], *, several: bool) -> str | None:
+    """Their reasons, and where there are several destinations, whose each is."""
+    reasons = (f"{one.destination}: {one.reason}" if several else one.reason for one in exports if one.reason)
+    return "; ".join(filter(None, reasons)) or None
 
 
 def why_no_file_name(uri: str) -> str | None:

@@ -1,20 +1,25 @@
 """A Results Service that behaves as Clara's is described (contract 2): states, counted retries, agents without case.
 
-`ResultsService` is the state, which a test reads and fills; `app` is the service as an ASGI application over it. The
-public description says nothing of how the state changes on GET; this is the reading that the adapter is built for.
+`ResultsService` is the state, which a test reads and fills; `app` is the service as an ASGI application over it, and
+`serving` serves that. The public description says nothing of how the state changes on GET; this is the reading that the
+adapter is built for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+import uvicorn
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -148,6 +153,21 @@ def app(service: ResultsService) -> Callable[[MutableMapping[str, Any], Receive,
         await _send(receive, send, found)
 
     return answer
+
+
+@contextmanager
+def serving(service: ResultsService, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve it over HTTP, from a thread; gives the URL. `port` 0: a free one. Raises OSError when it is taken."""
+    with socket.create_server((host, port)) as listening:
+        config = uvicorn.Config(app(service), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
+        thread.start()
+        try:
+            yield f"http://{host}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _truth(service: ResultsService, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Answer:

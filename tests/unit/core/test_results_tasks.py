@@ -53,7 +53,7 @@ def test_the_reason_names_what_failed() -> None:
     exports = [export(DONE, reason="1 of 3 files failed"), export(FAILED, reason="it is away", name="OTHER")]
     assert conclude(exports, 0) is not None
     assert conclude(exports, 0).reason == "OTHER: it is away"  # type: ignore[union-attr]
-    assert conclude(exports[:1], 0).reason == "PACS: 1 of 3 files failed"  # type: ignore[union-attr]
+    assert conclude(exports[:1], 0).reason == "1 of 3 files failed"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import pytest
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.engines import clara_results
 from dicom_adapter.engines.clara_results import ClaraResultsService
-from dicom_adapter.testing.results_service import Answer, ResultsService, TaskState, app
-from tests.asgi_server import serving_app
+from dicom_adapter.testing.results_service import Answer, ResultsService, TaskState, serving
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def service() -> ResultsService:
 
 @pytest.fixture
 def url(service: ResultsService) -> Iterator[str]:
-    with serving_app(app(service)) as url:
+    with serving(service) as url:
         yield url
 
 

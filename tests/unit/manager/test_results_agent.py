@@ -122,7 +122,7 @@ async def test_an_unknown_destination(house: ResultsHouse) -> None:
     await house.turn()
     await house.reporter.step()
     assert (house.task().state, given.state) == ("failed", TaskState.FAILED)
-    assert house.task().reason == "NOWHERE: destination NOWHERE is not configured; configured: PACS"
+    assert house.task().reason == "destination NOWHERE is not configured; configured: PACS"
     assert (house.payloads.asked, house.agent.sent) == ([], [])
 
 

@@ -1,4 +1,8 @@
-"""python -m dicom_adapter.testing.clara_platform: run the test platform until it is interrupted."""
+"""python -m dicom_adapter.testing.clara_platform: a test platform and its Results Service, until they are interrupted.
+
+What a pipeline leaves in the output folder is registered for the agent when its job has stopped well, as the
+register-results operator does at the end of a real pipeline.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from pathlib import Path
 
 from dicom_adapter.testing.clara_platform.server import Server
 from dicom_adapter.testing.clara_platform.state import Job, Platform, Run, command, copy
+from dicom_adapter.testing.results_service import ResultsService, serving
 
 COPY = "00000000000000000000000000000001"
 
@@ -30,22 +35,35 @@ def main() -> None:
         help="a pipeline: its id, then a program and its arguments; {input} and {output} become the job's folders. "
         f"Without one there is {COPY}, which returns what it is given",
     )
+    parser.add_argument("--results-port", type=int, default=50080, help="of the Results Service; 0: a free one")
+    parser.add_argument("--agent", default="ClaraSCU", help="whom results are registered for (default: %(default)s)")
+    parser.add_argument("--data", default='["PACS"]', help="their parameters: destinations (default: %(default)s)")
     options = parser.parse_args()
+    service = ResultsService()
+
+    def stopped(job: Job) -> None:
+        print(
+            f"job {job.name} of pipeline {job.pipeline_id} stopped: {'; '.join(job.messages) or 'healthy'}", flush=True
+        )
+        results = platform.results(job)
+        if results:
+            service.add(options.agent, job.payload_id, results, options.data, job.id)
+            print(f"{len(results)} results registered for {options.agent}: {options.data}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="clara-platform-") as temporary:
-        # What a pipeline's end means beyond that, results for the Results Service, belongs to `_tell`.
-        platform = Platform(options.folder or Path(temporary), _pipelines(options.pipeline), _tell)
-        with Server(platform, options.host, options.port) as server:
+        platform = Platform(options.folder or Path(temporary), _pipelines(options.pipeline), stopped)
+        with (
+            Server(platform, options.host, options.port) as server,
+            serving(service, options.host, options.results_port) as url,
+        ):
             print(f"Jobs and Payloads: {server.endpoint}", flush=True)
+            print(f"Results Service: {url}", flush=True)
             _wait()
         platform.close()
 
 
 def _pipelines(given: Sequence[Sequence[str]]) -> Mapping[str, Run]:
     return {pipeline_id: command(*words) if words else copy for pipeline_id, *words in given} or {COPY: copy}
-
-
-def _tell(job: Job) -> None:
-    print(f"job {job.name} of pipeline {job.pipeline_id} stopped: {'; '.join(job.messages) or 'healthy'}", flush=True)
 
 
 def _wait() -> None:

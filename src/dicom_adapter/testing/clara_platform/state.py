@@ -162,6 +162,12 @@ class Platform:
         root = self._folder / self.payload(payload_id).payload_id
         return {str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file()}
 
+    def results(self, job: Job) -> list[str]:
+        """What a job that stopped well left in its output folder, by name; of any other none."""
+        if job.state != JOB_STATE_STOPPED or job.status != JOB_STATUS_HEALTHY:
+            return []
+        return [name for name in self.files(job.payload_id) if name.startswith(f"{OUTPUT}/")]
+
     def file(self, payload_id: str, name: str) -> Path:
         """By name: without regard to case where that is unique, else exactly."""
         files = self.files(payload_id)
