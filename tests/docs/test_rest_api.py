@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import compile_path
 
-from dicom_adapter.testing.results_service import ResultsService, app
+from dicom_adapter.testing.results_service import ResultsService, serving
 from tests.adapter_process import AdapterProcess, eventually, free_port
-from tests.asgi_server import serving_app
 from tests.end_to_end.test_trip import COPY, ct_series, house, process, send
 
 DOCS = Path(__file__).parents[2] / "docs" / "rest-api.md"
@@ -36,7 +35,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess
     """One with a finished job whose export failed, a job that runs, two held batches, and a failed results task."""
     service = ResultsService()
     service.add("ClaraSCU", "payload", ["1.dcm"], "NOWHERE")
-    with serving_app(app(service)) as url:
+    with serving(service) as url:
         yield from _adapter(tmp_path_factory.mktemp("docs"), url)
 
 

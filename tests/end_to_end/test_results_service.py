@@ -221,8 +221,7 @@ def test_a_stop_lets_an_answer_arrive(site: ClaraSite, tmp_path: Path) -> None:
 
 
 def test_without_a_named_service_none_is_polled(site: ClaraSite) -> None:
-    config = {key: value for key, value in site.config.items() if key != "services"}
-    site.adapter.configure(config)
+    site.adapter.configure({**site.config, "services": {"platform-endpoint": site.platform.endpoint}})
     site.adapter.start()
     assert site.adapter.get("/api/v1/status")["resultsService"] is None
     assert site.service.calls == []
