@@ -221,14 +221,15 @@ def test_without_the_extra_a_start_says_what_to_install(tmp_path: Path, server: 
 
 def test_the_platform_as_a_program(tmp_path: Path) -> None:
     """python -m dicom_adapter.testing.clara_platform, as others use it."""
+    ports = ["--port", "0", "--results-port", "0"]
     with subprocess.Popen(
-        [sys.executable, "-m", "dicom_adapter.testing.clara_platform", "--port", "0", "--pipeline", COPY],
+        [sys.executable, "-m", "dicom_adapter.testing.clara_platform", *ports, "--pipeline", COPY],
         stdout=subprocess.PIPE,
         text=True,
     ) as program:
         try:
             assert program.stdout is not None
-            endpoint = program.stdout.readline().split()[-1]
+            endpoint, _ = (program.stdout.readline().split()[-1] for _ in range(2))
             house = AdapterProcess(
                 tmp_path,
                 configuration(
