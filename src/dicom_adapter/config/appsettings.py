@@ -62,7 +62,6 @@ _GONE: Mapping[Name, str] = {
     ("crdreadintervals",): "resources are watched, and a change is in force within a second",
     ("dicom", "scu", "export", "maximumretries"): "the waits in dicom.scu.retry-delays are the tries; three by default",
     ("dicom", "scu", "export", "failurethreshold"): "more than half of the files, as specified",
-    ("dicom", "scu", "export", "pollfrequencyms"): "the Results Service is asked at an interval of our own",
     ("dicom", "scu", "export", "agent"): "there is no export to DICOMweb",
     ("services", "platform", "uploadmetadata"): "the adapter decides what a job is told",
     ("services", "platform", "metadatadicomsource"): "a job's metadata has no patient data",
@@ -198,6 +197,9 @@ class _Conversion:
         reserve = self._section.take("storage", "reservespacegb")
         if reserve is not None:
             self._set(("storage", "reserve-space"), f"{reserve}GB")
+        poll = self._section.take("dicom", "scu", "export", "pollfrequencyms")
+        if poll is not None:
+            self._set(("services", "results-poll-interval"), _seconds(poll))
         self._log_level()
         self._leftovers()
         remarks = [f"- {remark}" for remark in self._remarks]
@@ -341,6 +343,12 @@ class _Conversion:
             self._remarks.append(f"{path} ({quote(value)}): {why}")
         for section in dict.fromkeys(path.partition(">")[0] for _, path, _ in self._document.left()):
             self._remarks.append(f"{section}: {_SECTIONS_GONE.get(_bare(section), 'not of the adapter')}")
+
+
+def _seconds(milliseconds: Any) -> Any:
+    """What is no number of milliseconds stays as it is: `config check` tells it."""
+    text = str(milliseconds)
+    return int(text) / 1000 if re.fullmatch("[0-9]{1,9}", text) else milliseconds
 
 
 _ORDER = ("dicom", "pipeline-mappings", "storage", "services", "log")

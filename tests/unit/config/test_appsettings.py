@@ -84,6 +84,12 @@ def test_levels(logging: dict[str, Any], expected: str) -> None:
     assert converted({}, **logging).log.level == expected
 
 
+@pytest.mark.parametrize(("written", "expected"), [(500, 0.5), ("1500", 1.5), (None, 0.5)])
+def test_milliseconds_become_seconds(written: Any, expected: float) -> None:
+    section = {"dicom": {"scu": {"export": {"pollFrequencyMs": written}}}}
+    assert converted(section).services.results_poll_interval == expected
+
+
 def test_nothing_is_dropped_in_silence() -> None:
     text = convert(
         '{"DicomAdapter": {"dicom": {"scp": {"aeTitles": [{"aeTitle": "A", "color": 3}]}}, "x": [1]}, "Y": 1}'
