@@ -111,8 +111,8 @@ class PduDecoder:
 
         True: that ended a last PDV, and the next event is an empty fragment that says so.
         """
-        self._pdv_remaining -= count
         self._remaining -= count
+        self._pdv_remaining -= count
         if self._pdv_remaining:
             return False
         if not self._is_last:

@@ -244,7 +244,10 @@ class Connection:
         while True:
             event = self._next_event()
             if isinstance(event, PdvFragment):
-                command = self._take(event)
+                try:
+                    command = self._messages.receive(event)
+                except RemoteProtocolError as error:
+                    self._abort_for(error)
                 if command is not None:
                     return command
             elif isinstance(event, AReleaseRQ) and self._messages.between_messages:
@@ -257,16 +260,19 @@ class Connection:
         self._progress_at = time.monotonic()
         length = self._spliced = self._pdv_length = 0
         messages = self._messages
-        while messages.expects_data_set:
-            event = self._next_event(sink)
-            if not isinstance(event, PdvFragment):
-                self._abort_for(_truncated())
-            self._take(event)
-            _, _, _, data, remaining = event
-            if data:
-                sink.write(data)
-                length += len(data)
-                self._pdv_length = len(data) + remaining
+        try:
+            while messages.expects_data_set:
+                event = self._next_event(sink)
+                if not isinstance(event, PdvFragment):
+                    raise _truncated()
+                messages.receive(event)
+                _, _, _, data, remaining = event
+                if data:
+                    sink.write(data)
+                    length += len(data)
+                    self._pdv_length = len(data) + remaining
+        except RemoteProtocolError as error:
+            self._abort_for(error)
         # A large data set is spliced: then do not receive much of the next one together with its command.
         large = length + self._spliced >= LARGE_DATA_SET
         self._receive_size = BUFFER_SIZE_BEFORE_LARGE if large else BUFFER_SIZE
@@ -347,6 +353,8 @@ class Connection:
                 if remaining:  # it has all the bytes that there were
                     self._starved = True
                     self._ahead = 0 if event.is_command else remaining
+                if self._log:
+                    self._log.received(event, association.receiving_pdu_length)
                 return event
             if event is None:
                 if association.rejected:
@@ -359,14 +367,6 @@ class Connection:
                 self._aborted(event)
             else:
                 return event
-
-    def _take(self, fragment: PdvFragment) -> tuple[int, CommandSet] | None:
-        if self._log:
-            self._log.received(fragment, self._association.receiving_pdu_length)
-        try:
-            return self._messages.receive(fragment)
-        except RemoteProtocolError as error:
-            self._abort_for(error)
 
     def _receive(self, size: int | None = None) -> None:
         """Wait for bytes, and hand them to the association."""
@@ -405,15 +405,18 @@ class Connection:
         if ahead < SPLICE_FROM:
             return False
         fd = sink.splice_fd()
-        if fd is None or not self._transport.can_splice():
+        if fd is None:
             return False
         try:
-            taken, written, error = self._transport.splice(fd, ahead)
+            spliced = self._transport.splice(fd, ahead)
         except BlockingIOError:
             self._check_time(time.monotonic())
             return True
         except OSError as broken:
             self._lost(str(broken))
+        if spliced is None:
+            return False
+        taken, written, error = spliced
         if not taken:
             self._lost("end of stream")
         self._starved = not self._association.bypassed(taken)

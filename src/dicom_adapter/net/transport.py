@@ -97,19 +97,13 @@ class Transport:
         """As `receive_into`, but only what is there already."""
         return self._sock.recv_into(buffer, len(buffer), socket.MSG_DONTWAIT)
 
-    def can_splice(self) -> bool:
-        """The bytes can go to a file without passing through this process. Makes the pipe at first use."""
-        if self._pipe is None and _CAN_SPLICE:
-            try:
-                self._pipe = os.pipe()
-            except OSError:  # out of descriptors: receive_into works as well
-                return False
-            with contextlib.suppress(OSError):  # beyond the user's share of pipe memory: a small pipe works as well
-                fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        return self._pipe is not None
+    def splice(self, fd: int, count: int) -> Spliced | None:
+        """Move up to `count` bytes into the file `fd`: all that come within a tick. Raises as `receive_into`.
 
-    def splice(self, fd: int, count: int) -> Spliced:
-        """Move up to `count` bytes into the file `fd`: all that come within a tick. Raises as `receive_into`."""
+        None: they cannot go there without passing through this process.
+        """
+        if self._pipe is None and not self._make_pipe():
+            return None
         assert self._pipe is not None
         source, (out, into) = self._sock.fileno(), self._pipe
         if not self._acknowledges_at_once:
@@ -142,6 +136,17 @@ class Transport:
                 if now > until:  # bytes trickle: let the caller look at its deadlines
                     break
         return taken, written, None
+
+    def _make_pipe(self) -> bool:
+        if not _CAN_SPLICE:
+            return False
+        try:
+            self._pipe = os.pipe()
+        except OSError:  # out of descriptors: receive_into works as well
+            return False
+        with contextlib.suppress(OSError):  # beyond the user's share of pipe memory: a small pipe works as well
+            fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        return True
 
     def send(self, data: bytes | memoryview, *, more: bool) -> int:
         """How many bytes were taken. `more`: others follow at once, so an incomplete segment may wait for them."""
