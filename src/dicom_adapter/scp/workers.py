@@ -208,7 +208,8 @@ class _Worker:
         self._pool = pool
         self.send(settings)
         self.send(messages.Configured(snapshot))
-        threading.Thread(target=self._read, name="scp worker", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="scp worker", daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -235,13 +236,13 @@ class _Worker:
             self._control.close()
 
     def end(self, patience: float) -> None:
-        """Return when it is gone; it is killed when it takes longer."""
+        """Return when it is gone, and what it left is adopted; it is killed when it takes longer."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
             log.warning("an SCP worker process does not stop and is killed", pid=self.pid)
             self._process.kill()
-            self._process.wait()
+        self._reader.join()
 
     def _read(self) -> None:
         try:
