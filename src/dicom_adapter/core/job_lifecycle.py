@@ -86,5 +86,14 @@ def job_priority(settings: Mapping[str, str]) -> JobPriority:
         raise PermanentError(f"processor setting priority is {word[:32]!r}: mend the AE Title ({allowed})") from None
 
 
+def job_retry_delay(settings: Mapping[str, str]) -> float | None:
+    """Seconds before a job is tried again, as an AE Title's `jobRetryDelay` says in ms (contract 5.6).
+
+    None: it says nothing, or has a processor to which the word means something else.
+    """
+    milliseconds = settings.get("jobRetryDelay", "")
+    return int(milliseconds) / 1000 if re.fullmatch(r"[0-9]{1,8}", milliseconds, re.ASCII) else None
+
+
 def _normalised(text: str) -> str:
     return re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9-]", "-", text)).strip("-").lower()

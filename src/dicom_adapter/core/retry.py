@@ -19,13 +19,20 @@ def scheduled_delay(delays: Sequence[float], failures: int, jitter: float) -> fl
     return delays[failures - 1] * (1 + JITTER_SHARE * jitter)
 
 
-def job_delay(failures: int, jitter: float) -> float:
-    """The delay before a pipeline runs again after its `failures`-th failed run."""
+def job_delay(failures: int, jitter: float, wanted: float | None = None) -> float:
+    """The delay before a pipeline runs again after its `failures`-th failed run. `wanted`: what the AE Title says."""
+    if wanted is not None:
+        return wanted * (1 + JITTER_SHARE * jitter)
     return _exponential(JOB_BASE, JOB_FACTOR, JOB_CAP, failures, jitter)
 
 
-def step_delay(failures: int, jitter: float) -> float:
-    """The delay before a call to an engine is made again after `failures` temporary errors in a row. No last one."""
+def step_delay(failures: int, jitter: float, wanted: float | None = None) -> float:
+    """The delay before a call to an engine is made again after `failures` temporary errors in a row. No last one.
+
+    `wanted`: what the AE Title says; never less than the shortest, as there is no end to it.
+    """
+    if wanted is not None:
+        return max(STEP_BASE, wanted) * (1 + JITTER_SHARE * jitter)
     return _exponential(STEP_BASE, STEP_FACTOR, STEP_CAP, failures, jitter)
 
 

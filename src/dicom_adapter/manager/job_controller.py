@@ -18,7 +18,7 @@ import structlog
 
 from dicom_adapter.clock import Clock
 from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
-from dicom_adapter.core.job_lifecycle import Step, job_priority, next_step
+from dicom_adapter.core.job_lifecycle import Step, job_priority, job_retry_delay, next_step
 from dicom_adapter.core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.retry import job_delay, step_delay
@@ -226,7 +226,7 @@ class JobController:
         if job.attempt >= job.attempts_allowed:
             await self._fail(job, words)
             return
-        delay = job_delay(job.attempt, random.random())
+        delay = job_delay(job.attempt, random.random(), await asyncio.to_thread(self._retry_delay, job))
         log.warning("job failed and is tried again", job=job.id, reason=words, seconds=round(delay, 1))
         await asyncio.to_thread(self._write, jobs.next_attempt, job.id, self._clock.steady() + delay, words)
 
@@ -237,7 +237,8 @@ class JobController:
     async def _wait_for_engine(self, job: Job, reason: str, delay: float | None) -> None:
         current = await asyncio.to_thread(self._get, job.id)
         if delay is None:
-            delay = step_delay((current.failures if current else 0) + 1, random.random())
+            failures = (current.failures if current else 0) + 1
+            delay = step_delay(failures, random.random(), await asyncio.to_thread(self._retry_delay, job))
         log.warning("job waits", job=job.id, reason=reason, seconds=round(delay, 1))
         await asyncio.to_thread(self._write, jobs.step_failed, job.id, self._clock.steady() + delay, reason)
 
@@ -264,16 +265,23 @@ class JobController:
     def _spec(self, job: Job, instances: Sequence[Instance]) -> JobSpec:
         with self._database.read() as connection:
             callers = jobs.calling_ae_titles(connection, job.batch_id)
-            batch = batches.get(connection, job.batch_id)
         return JobSpec(
             id=job.id,
             name=job.name,
             attempt=job.attempt,
             pipeline_id=job.pipeline_id,
             manifest=job_manifest(job, callers, instances),
-            priority=job_priority(batch.policy.settings if batch else {}),
+            priority=job_priority(self._processor_settings(job)),
             metadata=job_metadata(job, instances),
         )
+
+    def _processor_settings(self, job: Job) -> Mapping[str, str]:
+        with self._database.read() as connection:
+            batch = batches.get(connection, job.batch_id)
+        return batch.policy.settings if batch else {}
+
+    def _retry_delay(self, job: Job) -> float | None:
+        return job_retry_delay(self._processor_settings(job))
 
     def _payload(self, instances: Sequence[Instance]) -> Sequence[PayloadFile]:
         return [

@@ -15,6 +15,7 @@ from dicom_adapter.core.job_lifecycle import (
     attempt_name,
     job_name,
     job_priority,
+    job_retry_delay,
     next_step,
 )
 from dicom_adapter.core.model import EngineState, Job, JobPriority, JobState, JobStatus
@@ -94,3 +95,11 @@ def test_priority(settings: dict[str, str], priority: JobPriority) -> None:
 def test_another_word_is_no_priority() -> None:
     with pytest.raises(PermanentError, match=r"'urgent': mend the AE Title \(lower, normal, higher, immediate\)"):
         job_priority({"priority": "urgent"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, None), ({"jobRetryDelay": "2500"}, 2.5), ({"jobRetryDelay": "0"}, 0.0), ({"jobRetryDelay": "soon"}, None)],
+)
+def test_retry_delay(settings: dict[str, str], seconds: float | None) -> None:
+    assert job_retry_delay(settings) == seconds

@@ -26,6 +26,13 @@ def test_step(failures: int, delay: float) -> None:
     assert step_delay(failures, 0.0) == delay
 
 
+def test_what_an_ae_title_wants() -> None:
+    assert job_delay(3, 0.0, wanted=2.5) == 2.5
+    assert job_delay(1, 0.0, wanted=0.0) == 0.0
+    assert step_delay(7, 0.0, wanted=5.0) == 5.0
+    assert step_delay(7, 0.0, wanted=0.0) == 1.0  # it has no end, so it may not spin
+
+
 def test_jitter_only_adds() -> None:
     assert scheduled_delay((60,), 1, 0.5) == pytest.approx(66.0)
     assert job_delay(1, 0.5) == pytest.approx(5.5)

@@ -135,6 +135,14 @@ async def test_a_failed_run_is_tried_again_and_then_a_dead_letter(house: House) 
     assert (house.get().state, house.get().attempt) == (JobState.SUCCEEDED, 3)
 
 
+async def test_an_ae_title_says_when_a_failed_run_is_tried_again(house: House) -> None:
+    house.job(attempts_allowed=2, policy=replace(AE, settings={"jobRetryDelay": "120000"}))
+    house.engine.status = FAULTED
+    await house.settle()
+    waits = (house.get().next_attempt_at or 0) - house.clock.moment
+    assert 120 <= waits <= 144  # with jitter
+
+
 async def test_an_engine_without_trace_of_the_run_costs_an_attempt(house: House) -> None:
     house.job(attempts_allowed=2)
     house.engine.status = JobStatus(EngineState.UNKNOWN, healthy=False, reason="interrupted")
