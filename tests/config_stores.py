@@ -52,7 +52,7 @@ async def house(name: str, folder: Path) -> AsyncIterator[House]:
             yield await _KubernetesHouse(Access(Path(kubeconfig), namespace), folder, stack).start()
         else:
             fake = FakeKubernetes().start()
-            stack.callback(fake.stop)
+            stack.callback(fake.close)
             yield await _KubernetesHouse(Access(fake.kubeconfig(folder), "imaging"), folder, stack).start()
 
 

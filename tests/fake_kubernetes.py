@@ -213,7 +213,11 @@ class FakeKubernetes:
         self.context = context
         self.on_request: Callable[[str], object] = lambda _request: None  # after a request, before its answer is sent
         self.garbage: set[str] = set()  # requests that are answered with no JSON
-        self.port = 0
+        # Bound and never listening: while the server is away its port refuses, and nobody else gets it.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = int(self._place.getsockname()[1])
         self._server: _Server | None = None
 
     @property
@@ -222,7 +226,6 @@ class FakeKubernetes:
 
     def start(self) -> FakeKubernetes:
         self._server = _Server(("127.0.0.1", self.port), self)
-        self.port = int(self._server.server_address[1])
         self._server.thread.start()
         return self
 
@@ -234,6 +237,11 @@ class FakeKubernetes:
             self._server.server_close()
             self._server.thread.join()
             self._server = None
+
+    def close(self) -> None:
+        """Stop, and let go of the port."""
+        self.stop()
+        self._place.close()
 
     def drop_connections(self) -> None:
         """As a network does that fails for a moment."""
@@ -266,6 +274,7 @@ class FakeKubernetes:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+    allow_reuse_port = True
 
     def __init__(self, address: tuple[str, int], fake: FakeKubernetes) -> None:
         super().__init__(address, _Handler)

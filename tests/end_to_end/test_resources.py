@@ -107,7 +107,7 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     yield made
     made.adapter.close()
     if fake is not None:
-        fake.stop()
+        fake.close()
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def cluster(tmp_path: Path) -> Iterator[House]:
     made.adapter.start()
     yield made
     made.adapter.close()
-    fake.stop()
+    fake.close()
 
 
 def test_every_change_is_in_force_without_a_restart(house: House) -> None:
@@ -248,7 +248,7 @@ def test_an_api_server_that_is_away_changes_nothing_for_those_who_serve(cluster:
 def test_a_start_that_finds_neither_the_cluster_nor_a_copy_says_why(tmp_path: Path) -> None:
     fake = FakeKubernetes().start()
     house = House(tmp_path, fake)
-    fake.stop()
+    fake.close()
     house.adapter.start(wait=False)
     assert house.adapter.wait() == 1
     log = house.adapter.log.read_text()

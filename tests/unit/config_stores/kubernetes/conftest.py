@@ -24,7 +24,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def fake() -> Iterator[FakeKubernetes]:
     made = FakeKubernetes().start()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture

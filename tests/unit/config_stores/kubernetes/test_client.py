@@ -25,7 +25,7 @@ SOURCE = {"aeTitle": "ORTHANC", "hostIp": "1.2.3.4"}
 def fake() -> Iterator[FakeKubernetes]:
     made = FakeKubernetes().start()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ async def test_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     made = await client.create(Kind.SOURCE, "orthanc", SOURCE)
     assert made["metadata"]["namespace"] == "imaging"
     await client.close()
-    fake.stop()
+    fake.close()
 
 
 @pytest.mark.parametrize(
