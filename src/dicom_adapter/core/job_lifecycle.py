@@ -5,6 +5,7 @@ The names of jobs are here too: a job's name is its idempotency key at the engin
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -13,6 +14,7 @@ from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import EngineState, Job, JobPriority, JobState, JobStatus
 
 MAX_JOB_NAME_LENGTH = 63  # contract 1.6
+_MAX_KEY_LENGTH = 24  # so that a batch's id and a word of the AE Title and pipeline stay beside it
 
 
 class Step(Enum):
@@ -58,11 +60,22 @@ def _observed(status: JobStatus | None) -> Step:
 def job_name(ae_title: str, pipeline_name: str, batch_id: str, key: str = "") -> str:
     """`<aet>-<pipeline>-<batch>[-<key>]`, normalised as contract 1.6 says. No patient data; the same at every try.
 
-    The end is what makes the name unique, so where it is too long the AE Title and pipeline are cut.
+    The end is what makes the name unique, so where it is too long the AE Title and pipeline are cut; of a key that is
+    too long, or not what a name may have, stands a digest.
     """
+    if key and (len(key) > _MAX_KEY_LENGTH or _normalised(key) != key):
+        key = _digest(key)
     unique = _normalised(f"{batch_id}-{key}" if key else batch_id)
     readable = _normalised(f"{ae_title}-{pipeline_name}")[: MAX_JOB_NAME_LENGTH - len(unique) - 1].strip("-")
     return f"{readable}-{unique}"[-MAX_JOB_NAME_LENGTH:].lstrip("-")
+
+
+def distinct_key(key: str, pipeline_id: str) -> str:
+    """A job's key where another pipeline's job of the same batch has its name already.
+
+    That is so where the names of two pipelines differ only in what is cut, or in what a name may not have.
+    """
+    return _digest(f"{pipeline_id}\n{key}")
 
 
 def attempt_name(name: str, attempt: int) -> str:
@@ -93,6 +106,10 @@ def job_retry_delay(settings: Mapping[str, str]) -> float | None:
     """
     milliseconds = settings.get("jobRetryDelay", "")
     return int(milliseconds) / 1000 if re.fullmatch(r"[0-9]{1,8}", milliseconds, re.ASCII) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def _normalised(text: str) -> str:

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Connection
 
 from dicom_adapter.clock import Clock
 from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
-from dicom_adapter.core.job_lifecycle import job_name
+from dicom_adapter.core.job_lifecycle import distinct_key, job_name
 from dicom_adapter.core.model import Batch, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor
 from dicom_adapter.core.retry import step_delay
@@ -154,12 +155,7 @@ class ProcessorRunner:
             for request in requests:
                 pipeline = snapshot.pipeline(request.pipeline_id)
                 pipeline_name = pipeline.name if pipeline else request.pipeline_id
-                name = job_name(batch.called_ae_title, pipeline_name, batch.id, request.key)
-                if jobs.exists(connection, name):
-                    raise PermanentError(
-                        f"it asks twice for pipeline {pipeline_name} over this batch; a processor must give each job "
-                        "of one pipeline a key of its own"
-                    )
+                name = _free_name(connection, batch, request, pipeline_name)
                 job = Job(
                     id=new_id(),
                     name=name,
@@ -195,6 +191,21 @@ class ProcessorRunner:
         log.warning("batch waits for its processor", batch=batch.id, reason=reason, seconds=round(delay, 1))
         with self._database.write() as connection:
             batches.processor_failed(connection, batch.id, position, self._clock.steady() + delay, reason)
+
+
+def _free_name(connection: Connection, batch: Batch, request: _Request, pipeline_name: str) -> str:
+    """The name of a new job. Raises PermanentError: the pipeline has a job over this batch with the same key."""
+    for key in (request.key, distinct_key(request.key, request.pipeline_id)):
+        name = job_name(batch.called_ae_title, pipeline_name, batch.id, key)
+        owner = jobs.pipeline_of(connection, name)
+        if owner is None:
+            return name
+        if owner == request.pipeline_id:
+            break
+    raise PermanentError(
+        f"it asks twice for pipeline {pipeline_name} over this batch; a processor must give each job of one pipeline a"
+        " key of its own"
+    )
 
 
 async def _in_time(processing: Awaitable[None]) -> None:

@@ -42,8 +42,10 @@ def add(connection: Connection, job: Job, part: Sequence[Instance] | None) -> No
         )
 
 
-def exists(connection: Connection, name: str) -> bool:
-    return connection.scalar(select(jobs.c.id).where(jobs.c.name == name)) is not None
+def pipeline_of(connection: Connection, name: str) -> str | None:
+    """The pipeline id of the job of this name; None: there is no such job."""
+    found: str | None = connection.scalar(select(jobs.c.pipeline_id).where(jobs.c.name == name))
+    return found
 
 
 def get(connection: Connection, job_id: str) -> Job | None:

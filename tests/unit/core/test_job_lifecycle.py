@@ -60,6 +60,14 @@ def test_name(arguments: tuple[str, ...], name: str) -> None:
     assert job_name(*arguments) == name
 
 
+@given(st.text(), st.text(min_size=1), st.text(min_size=1))
+def test_keys_of_any_kind_tell_jobs_apart_and_leave_the_batch_in_the_name(ae: str, key: str, other: str) -> None:
+    names = {job_name(ae, "p", batch, of) for of in (key, other) for batch in ("1111111111111111", "2222222222222222")}
+    assert len(names) == (2 if key == other else 4)
+    assert all(re.search("1{16}|2{16}", name) for name in names)
+    assert all(len(name) <= MAX_JOB_NAME_LENGTH for name in names)
+
+
 @given(
     st.text(),
     st.text(),

@@ -12,6 +12,7 @@ import pytest
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor, ProcessorContext
+from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.manager import processor_runner
 from dicom_adapter.manager.processor_runner import ACTIVE_WINDOW, MAX_FAILURES, ProcessorRunner
 from dicom_adapter.processors.job import JobProcessor
@@ -41,10 +42,11 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.database = fresh(folder)
         self.clock = FakeClock()
+        self.snapshot = snapshot()
         self.processors: dict[str, Behaviour] = {"job": submit_all}
         self.runner = ProcessorRunner(
             self.database,
-            snapshot,
+            lambda: self.snapshot,
             self.clock,
             resolve=self.resolve,
             path_of=lambda instance: folder / f"{instance.number}.dcm",
@@ -149,6 +151,31 @@ async def test_two_jobs_of_one_pipeline_without_a_key_are_a_mistake(house: House
     assert state is BatchState.HELD
     assert "asks twice for pipeline lung_ai" in (reason or "")
     assert house.jobs() == []  # all or none
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("bone_1", "bone-1"),
+        ("thorax-lung-nodule-segmentation-ct-v1", "thorax-lung-nodule-segmentation-ct-v2"),
+        ("bone", "bone"),
+    ],
+)
+async def test_pipelines_whose_names_come_to_the_same_get_a_job_each(house: House, names: tuple[str, str]) -> None:
+    """Names of jobs lack what is not allowed in them, and what is too much; nothing says that two cannot be alike."""
+    house.snapshot = snapshot(pipelines=[Pipeline(f"p{number}", name) for number, name in enumerate(names, start=1)])
+
+    async def grouped(_batch: Batch, context: ProcessorContext) -> None:
+        for key in ("a" * 12, "b" * 12):
+            for pipeline in ("p1", "p2"):
+                context.submit_job(pipeline, key=key)
+
+    house.processors["job"] = grouped
+    batch = house.batch()
+    await house.step()
+    assert house.state(batch) == (BatchState.PROCESSED, None)
+    assert sorted(one.pipeline_id for one in house.jobs()) == ["p1", "p1", "p2", "p2"]
+    assert len({one.name for one in house.jobs()}) == 4
 
 
 async def test_a_temporary_error_is_tried_again_when_it_is_due(house: House) -> None:
