@@ -79,7 +79,7 @@ def _jobs(routes: APIRouter, view: View) -> None:
 
     @_action(routes, "/jobs/{job_id}/cancel", known)
     async def cancel_job(job_id: str) -> schemas.Done:
-        """End a job, with its process, for good."""
+        """End a job, with its process, for good; or give a failed one up, whose files may go then."""
         return _done(view, "job", job_id, "cancel", await view.live.cancel_job(job_id), "it is over")
 
 

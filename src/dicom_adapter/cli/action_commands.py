@@ -28,7 +28,7 @@ def retry(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
 
 @asks
 def cancel(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
-    """End a job, with its process, or give an export or a results task up: for good, unless it is retried."""
+    """End a job, with its process, or give a failed job, an export or a results task up: for good, unless retried."""
     _act(asked, find(asked, id_, *_TRIED), "cancel", "is canceled", as_json)
 
 

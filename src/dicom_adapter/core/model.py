@@ -80,7 +80,7 @@ class JobState(StrEnum):
     UPLOADED = "uploaded"  # every file of the batch is in the job's payload
     STARTED = "started"  # the engine runs it
     SUCCEEDED = "succeeded"  # stopped and healthy; its results are export tasks or in quarantine
-    FAILED = "failed"  # all tries used, or a permanent error: a dead letter until `retry ID`
+    FAILED = "failed"  # all tries used, or a permanent error: a dead letter until `retry` or `cancel`
     CANCELED = "canceled"  # by a person
 
 

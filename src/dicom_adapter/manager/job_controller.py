@@ -92,7 +92,10 @@ class JobController:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def cancel(self, job_id: str) -> bool:
-        """End a job for good, by a person's wish. False when there is no such job, or it is over."""
+        """End a job for good, or give a dead letter up, by a person's wish.
+
+        False when there is no such job, or it has succeeded or was canceled.
+        """
         if job_id in self._canceling:
             return False
         self._canceling.add(job_id)  # nobody takes it up again until it is canceled, or cannot be
@@ -108,19 +111,24 @@ class JobController:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         job = await asyncio.to_thread(self._get, job_id)
-        if job is None or next_step(job) is Step.DONE:
+        if job is None:
             return False
-        pipeline = self._snapshot().pipeline(job.pipeline_id)
-        if pipeline is not None:
-            engine = self._engines[pipeline.engine]
-            spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
-            ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
-            if ref is not None:
-                await engine.cancel_job(ref, "canceled by a person")
+        if next_step(job) is not Step.DONE:
+            await self._cancel_at_engine(job)
         if not await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now()):
             return False
         log.info("job canceled", job=job_id)
         return True
+
+    async def _cancel_at_engine(self, job: Job) -> None:
+        pipeline = self._snapshot().pipeline(job.pipeline_id)
+        if pipeline is None:
+            return
+        engine = self._engines[pipeline.engine]
+        spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
+        ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
+        if ref is not None:
+            await engine.cancel_job(ref, "canceled by a person")
 
     @property
     def active_jobs(self) -> frozenset[str]:

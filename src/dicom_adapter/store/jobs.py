@@ -181,11 +181,11 @@ def retry(connection: Connection, job_id: str, tries: int) -> bool:
 
 
 def canceled(connection: Connection, job_id: str, now: float) -> bool:
-    """-> canceled, by a person. False: it was over."""
+    """-> canceled, by a person; of a dead letter too, else its files would stay for ever. False: it was over."""
     return _move(
         connection,
         job_id,
-        ACTIVE,
+        (*ACTIVE, JobState.FAILED),
         state=JobState.CANCELED,
         ended_at=now,
         next_attempt_at=None,

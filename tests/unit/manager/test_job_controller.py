@@ -306,6 +306,26 @@ async def test_cancel(house: House) -> None:
     assert not await house.controller.cancel("nothing")
 
 
+async def test_a_dead_letter_is_given_up_without_a_word_to_its_engine(house: House) -> None:
+    """Else its files would stay for ever: retention waits for a person to retry or cancel it."""
+    house.job()
+    house.engine.status = FAULTED
+    await house.settle()
+    assert house.get().state is JobState.FAILED
+    house.engine.cancel_trouble = TemporaryError("the platform is away")
+    assert await house.controller.cancel("j1")
+    assert (house.get().state, house.get().reason) == (JobState.CANCELED, "canceled by a person")
+    assert not await house.controller.cancel("j1")
+
+
+async def test_a_job_that_has_succeeded_cannot_be_canceled(house: House) -> None:
+    house.job()
+    await house.settle()
+    assert house.get().state is JobState.SUCCEEDED
+    assert not await house.controller.cancel("j1")
+    assert house.get().state is JobState.SUCCEEDED
+
+
 async def test_what_was_seen_of_a_job_before_its_task_ended_does_not_count(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
