@@ -21,6 +21,7 @@ log = structlog.get_logger("kubernetes")
 
 DELAYS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds after so many failures in a row; then the last for ever
 REMEMBERED = 32  # resourceVersions of one spec
+STEADY = 10.0  # seconds: a watch that lasted so long has worked, however it ended; proxies cut quiet ones off
 SHORTEST_WATCH = 1.0  # seconds: one that the server ends sooner, and without a word, has failed
 
 
@@ -68,8 +69,10 @@ class Reflector:
     async def run(self) -> None:
         """Keep in step until canceled."""
         failures = 0
+        clock = asyncio.get_running_loop().time
         while True:
             if await self._list():
+                began = clock()
                 try:
                     while True:
                         await self._watch()
@@ -77,6 +80,8 @@ class Reflector:
                 except Exception as error:  # whatever it sends: this loop is what keeps the adapter in step
                     if not failures:
                         log.info("resources are listed again", kind=self._kind.value, why=_why(error))
+                if clock() - began >= STEADY:
+                    failures = 0
             failures += 1
             await asyncio.sleep(_delay(failures))
 
