@@ -209,6 +209,7 @@ class FakeKubernetes:
         self.tokens: set[str] = set()
         self.forbidden: set[tuple[str, str]] = set()
         self.missing: set[str] = set()  # plurals whose definitions are not installed
+        self.no_namespaces: set[str] = set()  # namespaces that are not there: lists are empty, nothing can be made
         self.requests: list[str] = []
         self.context = context
         self.on_request: Callable[[str], object] = lambda _request: None  # after a request, before its answer is sent
@@ -368,6 +369,8 @@ class _Handler(BaseHTTPRequestHandler):
         if verb == "list":
             return self._list(key, query)
         if verb == "create":
+            if key[0] in self.server.fake.no_namespaces:
+                raise Refused(404, "NotFound", f'namespaces "{key[0]}" not found')
             return cluster.create(key, body)
         assert name is not None
         if verb == "get":

@@ -203,6 +203,8 @@ class Client:
             )
         if code == 404 and not status:
             raise ClusterAway(f"the cluster has no {kind.plural}.{GROUP}: install deploy/crds")
+        if code == 404 and verb == "create":  # it is the place that is not there
+            raise ClusterAway(f"the cluster has no namespace {self.namespace}: {words}")
         if code == 404:
             raise NotFoundError(f"no {kind} has this name")
         if code == 409:

@@ -139,6 +139,14 @@ async def test_a_cluster_without_the_definitions(client: Client, fake: FakeKuber
         await client.get(Kind.SOURCE, "a")
 
 
+async def test_a_namespace_that_is_not_there(client: Client, fake: FakeKubernetes) -> None:
+    """Its lists are empty, so nothing tells before something is to be made; a name has nothing to do with it."""
+    fake.no_namespaces.add("imaging")
+    assert (await client.list(Kind.SOURCE))[0] == []
+    with pytest.raises(ClusterAway, match="the cluster has no namespace imaging"):
+        await client.create(Kind.SOURCE, "a", SOURCE)
+
+
 async def test_an_api_server_that_is_away(client: Client, fake: FakeKubernetes) -> None:
     fake.stop()
     with pytest.raises(ClusterAway, match=rf"the API server {fake.url} cannot be reached"):
