@@ -214,6 +214,8 @@ class HeadScanner:
                     f"no Series Instance UID in the first {MAX_INFLATED >> 20} MiB of the deflated data set"
                 )
             self._scan(plain)
+            if inflater.eof:  # what is behind it is no data; given more, zlib would keep it all
+                return self.finish()
             data = inflater.unconsumed_tail
             if not data and len(plain) < _INFLATE_STEP:
                 return None

@@ -224,6 +224,16 @@ def test_a_bad_deflate_stream_says_why(data: bytes, words: str) -> None:
     assert words in error
 
 
+def test_what_follows_the_end_of_a_deflate_stream_is_not_looked_at() -> None:
+    """zlib keeps what it is given behind the end, and copies all of it each time."""
+    short = b"".join(uid_element(tag, uid, EXPLICIT) for tag, uid in zip((0x00080016, 0x00080018), UIDS, strict=False))
+    scanner = HeadScanner(DEFLATED)
+    assert scanner.feed(deflate(short))
+    assert uids_of(scanner) == (*UIDS[:2], "", "")
+    assert scanner.error is None
+    assert scan(DEFLATED, deflate(short[:-3]))[1] == "the data set is cut off"
+
+
 @given(st.sampled_from([IMPLICIT, EXPLICIT, BIG, PRIVATE]), st.binary(max_size=400), st.integers(1, 50))
 def test_no_bytes_raise_and_any_chunking_says_the_same(syntax: str, data: bytes, size: int) -> None:
     fragments = [data[i : i + size] for i in range(0, len(data), size)]
