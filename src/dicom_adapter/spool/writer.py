@@ -165,7 +165,7 @@ class AssociationSpool:
     def _drop_prepared(self) -> None:
         if self._prepared != _CLOSED:
             fd, self._prepared = self._prepared, _CLOSED
-            self._fs.close(fd)
+            self._close_file(fd)
             self._remove(part_name(self._number + 1), self._tmp)
 
     def take(self, writer: SpoolWriter, number: int, facts: InstanceFacts) -> Instance:
@@ -336,7 +336,7 @@ class AssociationSpool:
     def _leave(self) -> None:
         for file in (self._index, self._new, self._tmp):
             if file != _CLOSED:
-                self._fs.close(file)
+                self._close_file(file)
         if self._tmp != _CLOSED:
             with suppress(OSError):  # something could not be removed: the next start does
                 self._fs.remove_directory(self.id, self.state.tmp)
@@ -357,6 +357,11 @@ class AssociationSpool:
         except FileExistsError:  # ours, from an attempt that failed
             self._fs.unlink(name, directory)
             return self._fs.create(name, directory)
+
+    def _close_file(self, file: int) -> None:
+        """Close what nobody was promised. Its number is free whatever close(2) says: a second one would hit another's."""
+        with suppress(OSError):
+            self._fs.close(file)
 
     def _remove(self, name: str, directory: int) -> None:
         """Remove what was never acknowledged. What cannot be removed is legal to stay: nobody was told of it."""

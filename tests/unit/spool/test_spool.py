@@ -247,19 +247,21 @@ def test_a_failed_fsync_makes_the_spool_unhealthy_until_a_probe_succeeds(spool: 
     assert spool.healthy
 
 
+class TellsAtClose(FaultyFileSystem):
+    """NFS says only at close(2) that a quota is used up."""
+
+    told = 0
+
+    def close(self, file: int) -> None:
+        super().close(file)
+        if self.told == 1:
+            self.told += 1
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
 @pytest.mark.parametrize("durability", Durability)
 def test_a_file_system_that_tells_at_close(root: Path, durability: Durability) -> None:
-    """NFS says only at close(2) that a quota is used up: the instance is dropped, the next one may work."""
-
-    class TellsAtClose(FaultyFileSystem):
-        told = 0
-
-        def close(self, file: int) -> None:
-            super().close(file)
-            if self.told == 1:
-                self.told += 1
-                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-
+    """The instance is dropped, the next one may work."""
     fs = TellsAtClose()
     spool = Spool(root, durability, fs)
     association = spool.open_association(record("a1"))
@@ -273,6 +275,32 @@ def test_a_file_system_that_tells_at_close(root: Path, durability: Durability) -
     store(association, "1.2.3.4")
     association.close(RELEASED, 1002.0)
     assert [one.sop_instance_uid for one in closed(spool)["a1"][1]] == ["1.2.3.1", "1.2.3.4"]
+    spool.close()
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_no_close_keeps_an_association_from_its_end(root: Path, prepared: bool) -> None:
+    """Its last closes are of the file that was prepared, the index and the folders: nothing depends on them."""
+    fs = TellsAtClose()
+    spool = Spool(root, Durability.NONE, fs)
+    association = spool.open_association(record("a1"))
+    store(association, "1.2.3.1")
+    if prepared:
+        association.prepare()
+        fs.told = 1
+        association.close(RELEASED, 1002.0)
+    else:
+        marked = association._write_marker
+
+        def then_tell(outcome: AssociationOutcome, ended_at: float) -> None:
+            marked(outcome, ended_at)
+            fs.told = 1  # the index is next
+
+        association._write_marker = then_tell  # type: ignore[method-assign]
+        association.close(RELEASED, 1002.0)
+    assert fs.told == 2
+    assert [one.sop_instance_uid for one in closed(spool)["a1"][1]] == ["1.2.3.1"]
+    assert files(spool.layout.tmp) == set()
     spool.close()
 
 
