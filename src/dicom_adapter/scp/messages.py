@@ -105,10 +105,16 @@ class ConnectionEnded:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the open associations have done so far, and why the disk is not trusted, if so."""
+    """What the open associations have done so far."""
 
     associations: tuple[OpenAssociation, ...]
-    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFailed:
+    """The disk does not keep what is written; `why` in words."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +123,4 @@ class Stopped:
 
 
 ToWorker = WorkerSettings | Configured | Answer | TellProgress | Stop
-FromWorker = Take | Leave | OutcomeWritten | Counted | ConnectionEnded | Progress | Stopped
+FromWorker = Take | Leave | OutcomeWritten | Counted | ConnectionEnded | Progress | DiskFailed | Stopped

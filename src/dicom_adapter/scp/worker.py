@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import count
@@ -41,7 +42,7 @@ from dicom_adapter.spool.watermark import Watermark
 
 log = structlog.get_logger("scp")
 
-OUTCOME_INTERVAL: Final = 5.0  # seconds between tries to write outcomes that the disk did not allow
+OUTCOME_INTERVAL: Final = 2.0  # seconds between tries to write outcomes that the disk did not allow
 
 
 class AdapterRegister:
@@ -82,7 +83,7 @@ class AdapterRegister:
 
     def tell_progress(self) -> None:
         """What is open now."""
-        self.send(messages.Progress(tuple(map(replace, list(self._open.values()))), self._spool.fault))
+        self.send(messages.Progress(tuple(map(replace, list(self._open.values())))))
 
     def answered(self, answer: messages.Answer) -> None:
         """The adapter answered a question."""
@@ -108,8 +109,9 @@ class Worker:
         logs.configure(settings.log_level, settings.log_format)
         self._control = control
         self._sockets = sockets
+        self._exhausted = False  # the last connection found no descriptor left
         self._snapshot = configured.snapshot
-        self._spool = Spool(Path(settings.storage), settings.durability, joins=True)
+        self._spool = Spool(Path(settings.storage), settings.durability, tell_owner=self._tell_of_the_disk)
         self._register = AdapterRegister(control, self._spool)
         self._threads = AssociationThreads(
             settings.connection,
@@ -134,6 +136,7 @@ class Worker:
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._sockets.fileno(), select.POLLIN)
+        look_at = 0.0
         while True:
             ready = [descriptor for descriptor, _ in poll.poll(OUTCOME_INTERVAL * 1000)]
             if self._control.fileno() in ready:
@@ -142,8 +145,9 @@ class Worker:
                     self._receive()
             if self._sockets.fileno() in ready:
                 self._serve()
-            if not ready:
+            if time.monotonic() >= look_at:  # however much there is to do: intake waits for them
                 self._finish_outcomes()
+                look_at = time.monotonic() + OUTCOME_INTERVAL
 
     def _receive(self) -> None:
         try:
@@ -164,7 +168,12 @@ class Worker:
                 log.error("the adapter sent a message that comes first only", message=type(message).__name__)
 
     def _serve(self) -> None:
-        _, descriptors, _, _ = socket.recv_fds(self._sockets, 1, 1)
+        handed_over, descriptors, _, _ = socket.recv_fds(self._sockets, 1, 1)
+        if handed_over and not descriptors:  # out of descriptors: the system has closed it
+            if not self._exhausted:
+                log.error("connections cannot be served for now: raise the limit of open files")
+            self._register.connection_ended()
+        self._exhausted = not descriptors
         for descriptor in descriptors:
             self._threads.serve(socket.socket(fileno=descriptor))
 
@@ -176,6 +185,9 @@ class Worker:
     def _finish_outcomes(self) -> None:
         for association_id in self._spool.finish_own_outcomes():
             self._register.send(messages.OutcomeWritten(association_id))
+
+    def _tell_of_the_disk(self, why: str) -> None:
+        self._register.send(messages.DiskFailed(why))
 
     def _get_snapshot(self) -> ConfigSnapshot:
         return self._snapshot

@@ -8,6 +8,7 @@ scanner waits for none; another is started when all have something to do.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -77,7 +78,7 @@ class WorkerPool:
                     self._one_less(worker)
                     raise
             except OSError as error:
-                log.error("a connection could not be served", why=error.strerror or str(error))
+                log.error("a connection could not be served", why=_words(error))
 
     def wait_for_an_end(self, patience: float) -> None:
         """See `Host`."""
@@ -115,7 +116,7 @@ class WorkerPool:
                 try:
                     self._workers.append(self._new_worker())  # for the next one
                 except OSError as error:
-                    log.warning("no further SCP worker process", why=error.strerror)
+                    log.warning("no further SCP worker process", why=_words(error))
             worker.connections += 1
             return worker
 
@@ -150,14 +151,14 @@ class WorkerPool:
                 self._places.count(name, amount)
             case messages.ConnectionEnded():
                 self._one_less(worker)
-            case messages.Progress(associations, fault):
+            case messages.Progress(associations):
                 for association in associations:
                     self._places.update(association)
-                if fault is not None:
-                    self._spool.distrust(fault)
                 with self._changed:
                     worker.told += 1
                     self._changed.notify_all()
+            case messages.DiskFailed(why):
+                self._spool.distrust(why)
             case messages.Stopped():
                 worker.close()
 
@@ -209,7 +210,14 @@ class _Worker:
         self.send(settings)
         self.send(messages.Configured(snapshot))
         self._reader = threading.Thread(target=self._read, name="scp worker", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._process.kill()
+            self._process.wait()
+            self._control.close()
+            self._sockets.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     @property
     def pid(self) -> int:
@@ -220,9 +228,10 @@ class _Worker:
         socket.send_fds(self._sockets, [b"c"], [sock.fileno()])
 
     def ask_progress(self) -> int:
-        """The number of answers by which this one is given."""
-        self.asked += 1
-        self.send(messages.TellProgress())
+        """The number of answers by which this one is given. One that does not answer is not asked again and again."""
+        if self.asked - self.told < 2:
+            self.asked += 1
+            self.send(messages.TellProgress())
         return self.asked
 
     def send(self, message: ToWorker) -> None:
@@ -261,6 +270,10 @@ class _Worker:
 def _for_scp(snapshot: ConfigSnapshot) -> ConfigSnapshot:
     """What an SCP decides with: it has no use for pipelines, whose environment may hold secrets."""
     return replace(snapshot, pipelines={}, destinations={}, retired={})
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def workers_for(max_associations: int) -> int:

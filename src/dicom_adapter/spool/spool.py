@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,8 +37,9 @@ class SpoolLocked(StorageUnusable):
 class Spool:
     """Opens `root` for this process alone, making the folders that are missing.
 
-    `joins`: a worker process of the adapter opens it once more; the adapter has made the folders, and its lock, which
-    the worker has inherited, is that of both.
+    `tell_owner`: given by a worker process of the adapter, which opens it once more; the adapter has made the folders,
+    and its lock, which the worker has inherited, is that of both. Called with the words when the disk does not keep
+    what is written: the adapter judges whether the spool is healthy.
 
     Raises SpoolLocked or StorageUnusable. Every method may be called from any thread; the AssociationSpool it gives
     belongs to one.
@@ -50,14 +51,14 @@ class Spool:
         durability: Durability = Durability.INSTANCE,
         fs: FileSystem | None = None,
         *,
-        joins: bool = False,
+        tell_owner: Callable[[str], None] | None = None,
     ) -> None:
         self.layout = StorageLayout(root)
         self._fs = fs or FileSystem()
         self._open: list[int] = []
         self._lock = -1
         try:
-            if not joins:
+            if tell_owner is None:
                 self._take_lock()
                 for path in self.layout.directories:
                     self._fs.make_root(path)
@@ -67,8 +68,8 @@ class Spool:
                     f"{self.layout.tmp} and {self.layout.new} are on different file systems: a file could not move "
                     "from one to the other in one step. Put the whole storage folder on one"
                 )
-            self._state = SpoolState(self._fs, durability, tmp, new, corrupt)
-            if not joins:
+            self._state = SpoolState(self._fs, durability, tmp, new, corrupt, tell_owner=tell_owner)
+            if tell_owner is None:
                 self.probe()
         except OSError as error:
             self.close()

@@ -6,6 +6,7 @@ Why here: writer, scanner and reaper need the same descriptors, and none of them
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -42,7 +43,7 @@ class SpoolState:
     `live`: ids of associations whose outcome is not durable; set operations on it are atomic, so threads share it.
     `unfinished`: those that have ended, but whose outcome could not be written yet.
     `unadopted`: those of an earlier process that could not be looked at yet.
-    `fault`: why the disk is not trusted, or None.
+    `fault`: why the disk is not trusted, or None. `tell_owner`: what a worker process does instead of keeping it.
     """
 
     fs: FileSystem
@@ -54,6 +55,7 @@ class SpoolState:
     unfinished: set[AssociationSpool] = field(default_factory=set)
     unadopted: set[str] = field(default_factory=set)
     fault: str | None = None
+    tell_owner: Callable[[str], None] | None = None
 
     def sync(self, file: int) -> None:
         """fsync. Any failure but lack of space makes the spool unhealthy until a probe succeeds."""
@@ -61,8 +63,14 @@ class SpoolState:
             self.fs.sync(file)
         except OSError as error:
             if error.errno not in _FULL:
-                self.fault = explain("sync a file in", error)
+                self._distrust(explain("sync a file in", error))
             raise
+
+    def _distrust(self, why: str) -> None:
+        if self.tell_owner is None:
+            self.fault = why
+        else:
+            self.tell_owner(why)
 
 
 def explain(attempt: str, error: OSError) -> str:

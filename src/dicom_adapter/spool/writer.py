@@ -359,7 +359,7 @@ class AssociationSpool:
             return self._fs.create(name, directory)
 
     def _close_file(self, file: int) -> None:
-        """Close what nobody was promised. Its number is free whatever close(2) says: a second one would hit another's."""
+        """Close what was promised to nobody. The number is free whatever close(2) says: twice would hit another."""
         with suppress(OSError):
             self._fs.close(file)
 

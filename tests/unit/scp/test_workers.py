@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from dicom_adapter.core.errors import OutOfResources
 from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, Pipeline, ScpPolicy, Source
 from dicom_adapter.dicom.negotiation import propose
@@ -20,13 +26,16 @@ from dicom_adapter.dicom.pdu import AAssociateRQ, UserInformation
 from dicom_adapter.net.connection import AssociationEnded, AssociationRejected, Connection
 from dicom_adapter.scp.listener import Listener
 from dicom_adapter.scp.live import Places
-from dicom_adapter.scp.messages import WorkerSettings
+from dicom_adapter.scp.messages import Configured, DiskFailed, WorkerSettings
 from dicom_adapter.scp.threads import ConnectionSettings
+from dicom_adapter.scp.worker import Worker
 from dicom_adapter.scp.workers import WorkerPool, workers_for
 from dicom_adapter.spool import Durability, Spool
+from dicom_adapter.spool.fs import FileSystem
 from dicom_adapter.spool.spool import SpoolLocked
 from tests.peers import CT, EXPLICIT, QUICK
 from tests.scp_harness import eventually, store
+from tests.spool_faults import facts, record
 
 SNAPSHOT = ConfigSnapshot(
     ae_titles={"BRAIN": ClaraAeTitle("brain", "BRAIN")},
@@ -215,3 +224,99 @@ def test_the_storage_folder_is_locked_as_long_as_a_worker_lives(
 def test_how_many_workers_serve_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert [workers_for(most) for most in (1, 2, 4, 1000)] == [1, 2, 2, 2]
+
+
+def test_an_outcome_that_the_disk_refused_is_tried_again_however_busy_the_worker_is(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        connection = house.associate()
+        house.store(connection, "1.2.3.1")
+        (folder,) = house.spool.layout.new.iterdir()
+        (folder / "released").mkdir()  # in the way of the marker
+        with pytest.raises(AssociationEnded):
+            connection.release()
+        eventually(lambda: len(house.listener.open_associations()) == 0)
+        assert house.outcomes() == []
+        (folder / "released").rmdir()
+
+        def there_while_somebody_always_asks() -> bool:
+            house.listener.open_associations()
+            return house.outcomes() == [(AssociationOutcome.RELEASED, 1)]
+
+        eventually(there_while_somebody_always_asks)
+
+
+def test_a_worker_without_descriptors_says_so_and_its_connections_are_not_counted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with running(tmp_path) as house:
+        (pid,) = house.pids()
+        connection = house.associate()
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))  # what is open stays open
+        for _ in range(3):
+            with pytest.raises(AssociationEnded):
+                house.associate()
+        eventually(lambda: house.pool._workers[0].connections == 1)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        house.associate().release()
+        connection.release()
+    assert capfd.readouterr().err.count("raise the limit of open files") == 1
+
+
+def test_a_system_without_threads_costs_one_connection_and_not_the_listener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with running(tmp_path) as house:
+        os.kill(house.pids()[0], signal.SIGKILL)
+        eventually(lambda: house.pids() == [])
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(AssociationEnded):
+                house.associate()
+        house.associate().release()
+
+
+def test_a_worker_that_hangs_keeps_nobody_who_asks(tmp_path: Path) -> None:
+    """What it is asked waits in the socket; were that full, whoever asks next would hang as well."""
+    with running(tmp_path) as house:
+        worker = house.pool._workers[0]
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            asked = [worker.ask_progress() for _ in range(5)]
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+        assert asked[-1] == asked[1]
+        eventually(lambda: worker.told == asked[-1])
+
+
+def test_the_adapter_learns_at_once_that_the_disk_fails_and_judges_when_it_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: FileSystem, file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with running(tmp_path) as house:
+        ours, theirs = Pipe()
+        ours.send(replace(house.pool._settings, durability=Durability.INSTANCE))
+        ours.send(Configured(SNAPSHOT))
+        a, b = socket.socketpair()
+        monkeypatch.setattr("dicom_adapter.logs.configure", lambda *_: None)
+        with ours, theirs, a, b:
+            worker = Worker(theirs, b)
+            monkeypatch.setattr(FileSystem, "sync", fail)
+            with pytest.raises(OutOfResources):
+                worker._spool.open_association(record("a1")).create(b"").commit(facts("1.2.3"))
+            monkeypatch.undo()
+            told = ours.recv()
+            worker._register.tell_progress()
+            later = ours.recv()
+            worker._spool.close()
+        assert isinstance(told, DiskFailed)
+        house.pool.received(house.pool._workers[0], told)
+        assert "sync" in (house.spool.fault or "")
+        house.spool.probe()
+        house.pool.received(house.pool._workers[0], later)
+        assert house.spool.healthy
