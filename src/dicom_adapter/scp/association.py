@@ -37,9 +37,10 @@ Admit = Callable[[AAssociateRQ, Connection], tuple[Accept, OpenAssociation, ScpP
 
 @dataclass(frozen=True, slots=True)
 class AssociationEnvironment:
-    """What every association shares."""
+    """What every association shares. `over`: told of a connection whose association has ended: it only has to close."""
 
     admit: Admit
+    over: Callable[[Connection], None]
     register: Register
     storage: StorageEnvironment
     max_pdu_length: int
@@ -54,7 +55,10 @@ def serve(connection: Connection, environment: AssociationEnvironment) -> None:
             log.warning("association rejected", answer=str(admitted.answer), why=admitted.words)
             connection.reject_association(admitted.answer)
         else:
-            _Association(connection, rq, *admitted, environment).run()
+            try:
+                _Association(connection, rq, *admitted, environment).run()
+            finally:
+                environment.over(connection)
     except AssociationEnded as ended:
         environment.register.count("connections_without_association")
         log.info("connection ended without an association", peer=connection.peer_host, why=str(ended))

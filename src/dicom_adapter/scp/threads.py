@@ -61,7 +61,9 @@ class AssociationThreads:
         self._snapshot = snapshot
         self._on_ended = on_ended
         self._host_names = host_names or HostNames()
-        self._environment = AssociationEnvironment(self._admit, register, storage, settings.max_pdu_length)
+        self._environment = AssociationEnvironment(
+            self._admit, self._let_linger, register, storage, settings.max_pdu_length
+        )
         self._ended = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._connections: dict[Connection, bool] = {}  # in order of arrival; True: it may be dropped
@@ -80,12 +82,7 @@ class AssociationThreads:
         thread = threading.Thread(target=self._run, args=(connection,), name="association", daemon=True)
         with self._ended:
             self._threads.add(thread)
-            self._connections[connection] = True
-            pending = self._pending()
-            if len(pending) > self._settings.max_pending:
-                self._connections[pending[0]] = False  # it is gone already, though its thread may not know yet
-                self._register.count("connections_dropped")
-                pending[0].wake()
+            self._add_pending(connection)
         try:
             thread.start()
         except RuntimeError:  # the system has no thread left
@@ -127,7 +124,8 @@ class AssociationThreads:
             return self._ended.wait_for(lambda: not self._threads, timeout=patience)
 
     def _pending(self) -> list[Connection]:
-        """Connections without an association, oldest first: silent ones, and rejected ones until the peer closes."""
+        """Connections without an association, oldest first: silent ones, and until the peer closes, those that were
+        rejected or have ended."""
         return [connection for connection, pending in self._connections.items() if pending]
 
     def _run(self, connection: Connection) -> None:
@@ -142,6 +140,20 @@ class AssociationThreads:
             self._threads.discard(thread)
             self._ended.notify_all()
         self._on_ended()
+
+    def _let_linger(self, connection: Connection) -> None:
+        """Its association has ended; a peer that does not close must not cost a thread and a descriptor for long."""
+        with self._ended:
+            self._add_pending(connection)
+
+    def _add_pending(self, connection: Connection) -> None:
+        """One more without an association; with one too many the oldest is dropped."""
+        self._connections[connection] = True
+        pending = self._pending()
+        if len(pending) > self._settings.max_pending:
+            self._connections[pending[0]] = False  # it is gone already, though its thread may not know yet
+            self._register.count("connections_dropped")
+            pending[0].wake()
 
     # --- admitting associations -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -36,7 +37,7 @@ from tests.fakes import AE, CT, EXPLICIT, PACS, FakeAgent, FakeClock, failing, s
 class House:
     """An exporter with one job's results to send."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, associations: int = 2) -> None:
         self.database = fresh(folder)
         self.clock = FakeClock()
         self.agent = FakeAgent()
@@ -46,7 +47,7 @@ class House:
             lambda: replace(snapshot(), destinations=self.destinations),
             self.clock,
             self.agent,
-            ExportSettings(2, (10, 20, 30), WarningPolicy.SUCCESS),
+            ExportSettings(associations, (10, 20, 30), WarningPolicy.SUCCESS),
         )
         with self.database.write() as connection:
             batches.open_batch(connection, Batch("b", "LUNG", BatchState.CLOSED, 1000, AE))
@@ -263,3 +264,22 @@ def test_results_that_retention_has_removed_are_not_sent_again(house: House) -> 
     with house.database.write() as connection:
         jobs.mark_removed(connection, "j", 2000)
         assert not export_tasks.retry(connection, task)
+
+
+async def test_slow_destinations_keep_nothing_else_waiting(tmp_path: Path) -> None:
+    """The threads that all workers share are few: four more than cores, and never more than 32."""
+    house = House(tmp_path, associations=40)
+    release = threading.Event()
+    house.agent.before = lambda _file: release.wait(10) and None
+    for number in range(40):
+        house.destinations[f"p{number}"] = replace(PACS, name=f"p{number}")
+        house.task(1, f"p{number}")
+    await house.exporter.step()
+    try:
+        async with asyncio.timeout(5):
+            while len(house.agent.sent) < min(32, (os.cpu_count() or 1) + 4):
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(lambda: not release.is_set())
+    finally:
+        release.set()
+        await house.exporter.stop()

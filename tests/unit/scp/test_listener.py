@@ -93,6 +93,16 @@ def test_each_connection_too_many_drops_another_one(tmp_path: Path) -> None:
         assert scp.listener.counters()["connections_dropped"] == 18
 
 
+def test_a_peer_that_does_not_close_after_its_release_makes_room_for_others(tmp_path: Path) -> None:
+    patient = settings(max_pending=2, timeouts=replace(QUICK, artim=60))
+    with running(tmp_path / "storage", settings=patient) as scp:
+        for _ in range(8):
+            scp.associate().release()
+        eventually(lambda: len(scp.threads._connections) == 2)
+        scp.threads.drop_pending()  # nor does a stop wait for them
+        eventually(lambda: not scp.threads._connections)
+
+
 def test_a_connection_without_a_request_is_closed_at_artim(tmp_path: Path) -> None:
     quick = settings(timeouts=replace(QUICK, artim=0.2))
     with (
