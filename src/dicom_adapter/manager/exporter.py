@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,6 +69,8 @@ class Exporter:
         self._on_results_task = on_results_task
         self._active: dict[str, asyncio.Task[None]] = {}  # destination (lower case) -> the task that sends to it
         self._turns: dict[str, int] = {}  # destination -> when it had its last turn, counted in turns
+        # Of their own: in the few that all workers share, slow destinations would keep intake waiting.
+        self._threads = ThreadPoolExecutor(settings.max_associations, thread_name_prefix="export")
         self._stopping = False
 
     async def step(self) -> float | None:
@@ -100,7 +103,8 @@ class Exporter:
         recorder = _OutcomeRecorder(self._database, task.id)
         finished: Callable[[], None]
         try:
-            give_up = await asyncio.to_thread(self._try, task, recorder)
+            sending = asyncio.get_running_loop().run_in_executor(self._threads, self._try, task, recorder)
+            give_up = await sending
             finished = partial(self._conclude, task, recorder, give_up=give_up)
         except Stopping:
             log.info("export goes on at the next start", export=task.id)
