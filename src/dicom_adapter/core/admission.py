@@ -22,7 +22,7 @@ from dicom_adapter.dicom.pdu import (
     RejectResult,
     RejectSource,
 )
-from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class
+from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class, is_valid_uid
 
 AddressesOf = Callable[[str], Collection[str]]
 """The addresses a host name is known to have; asked only for what is no IP address itself."""
@@ -121,10 +121,10 @@ def _answer(context: ProposedContext, policy: ScpPolicy) -> ContextResult:
             if transfer_syntax in policy.verification_transfer_syntaxes:
                 return ContextResult(context.id, ContextResultReason.ACCEPTANCE, transfer_syntax)
         reason = ContextResultReason.TRANSFER_SYNTAXES_NOT_SUPPORTED
-    elif not is_storage_sop_class(context.abstract_syntax):
+    elif not (is_valid_uid(context.abstract_syntax) and is_storage_sop_class(context.abstract_syntax)):
         reason = ContextResultReason.ABSTRACT_SYNTAX_NOT_SUPPORTED
-    elif proposed:
-        return ContextResult(context.id, ContextResultReason.ACCEPTANCE, proposed[0])
+    elif usable := next(filter(is_valid_uid, proposed), None):  # the file has to name it (PS3.10 7.1)
+        return ContextResult(context.id, ContextResultReason.ACCEPTANCE, usable)
     else:
         reason = ContextResultReason.TRANSFER_SYNTAXES_NOT_SUPPORTED
     # Not significant, but readers expect a transfer syntax item (PS3.8 9.3.3.2).

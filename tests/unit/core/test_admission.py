@@ -125,6 +125,9 @@ ONLY_IMPLICIT = ScpPolicy(verification_transfer_syntaxes=(IMPLICIT,))
         (CT, (IMPLICIT, JPEG), ScpPolicy(), ACCEPTANCE, IMPLICIT),
         (CT, ("1.2.3.4",), ScpPolicy(), ACCEPTANCE, "1.2.3.4"),  # private transfer syntax
         (PRIVATE, (EXPLICIT,), ScpPolicy(), ACCEPTANCE, EXPLICIT),
+        (CT, ("", "1.2\n", "1" * 65, JPEG), ScpPolicy(), ACCEPTANCE, JPEG),  # the first that is a UID
+        (CT, ("",), ScpPolicy(), NO_TRANSFER, ""),
+        ("CT", (IMPLICIT,), ScpPolicy(), NO_ABSTRACT, IMPLICIT),
         (CT, (), ScpPolicy(), NO_TRANSFER, IMPLICIT),
         (FIND, (IMPLICIT,), ScpPolicy(), NO_ABSTRACT, IMPLICIT),
         (VERIFICATION, (JPEG, EXPLICIT, IMPLICIT), ScpPolicy(), ACCEPTANCE, EXPLICIT),
