@@ -8,7 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import structlog
+
 from dicom_adapter.core.storage_policy import below_watermark
+
+log = structlog.get_logger("spool")
 
 LOOK_INTERVAL = 0.25  # seconds; what arrives in between is what `storage.reserve-space` is for
 
@@ -25,14 +29,23 @@ class Watermark:
         self._reserve = reserve
         self._look_again_at = 0.0
         self._is_below = False
+        self._answers = True
 
     def __call__(self) -> bool:
-        """True: refuse. Raises OSError when the volume does not answer."""
+        """True: refuse. A volume that does not answer has no space."""
         now = time.monotonic()
         if now >= self._look_again_at:
-            total, free = self._space()
-            self._is_below = below_watermark(
-                total, free, watermark_percent=self._watermark_percent, reserve=self._reserve
-            )
+            self._is_below = self._look()
             self._look_again_at = now + LOOK_INTERVAL
         return self._is_below
+
+    def _look(self) -> bool:
+        try:
+            total, free = self._space()
+        except OSError as error:
+            if self._answers:
+                log.error("the volume of the storage folder does not answer: nothing is taken", why=error.strerror)
+            self._answers = False
+            return True
+        self._answers = True
+        return below_watermark(total, free, watermark_percent=self._watermark_percent, reserve=self._reserve)
