@@ -557,11 +557,12 @@ class Connection:
             with contextlib.suppress(AssociationEnded):
                 self._flush()
             count: int | None = None
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    count = self._transport.receive_into(self._buffer)
-                except ConnectionError:
-                    count = 0
+            try:
+                count = self._transport.receive_into(self._buffer)
+            except BlockingIOError:  # a tick passed
+                pass
+            except OSError:  # reset, or the peer has vanished
+                count = 0
             now = time.monotonic()
             if count == 0 or self._woken:
                 association.transport_closed()

@@ -434,6 +434,19 @@ class TestTime:
             connection.close()  # within ARTIM
             stop.set()
 
+    @pytest.mark.parametrize("error", [errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH])
+    def test_a_connection_that_breaks_while_the_peer_is_to_close_is_closed(
+        self, error: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(transport: Transport, buffer: memoryview) -> int:
+            raise OSError(error, os.strerror(error))
+
+        with silent_acceptor(wait_for_end) as port:
+            connection = request(port)
+            connection.abort()
+            monkeypatch.setattr(Transport, "receive_into", broken)
+            connection.close()
+
     def test_slow_start_of_work_is_not_the_peers_silence(self) -> None:
         """What we take to answer does not count against the peer."""
 
