@@ -31,7 +31,7 @@ class TaskVerdict:
 class Seen(Enum):
     """What to do with a task that the Results Service gives and that we know."""
 
-    IGNORE = "ignore"  # it is being worked on
+    IGNORE = "ignore"  # it is being worked on, or its report is under way
     REPORT = "report"  # it is over: say so, once more
     TAKE_UP = "take up"  # its failure was reported, and here it is again
 
@@ -39,13 +39,14 @@ class Seen(Enum):
 def seen_again(task: ResultsTask, retries: int) -> Seen:
     """See `Seen`. `retries`: as the service counts them now. A task whose success is recorded is never exported again.
 
-    A greater count says that it has taken note of a failure, though its answer was lost.
+    A greater count says that the service has taken note of a failure, though its answer was lost. One whose report is
+    still due gets it in its own time: nobody says that a service gives a task to its agent only once.
     """
     if task.state in (ResultsTaskState.RECEIVED, ResultsTaskState.DOWNLOADED):
         return Seen.IGNORE
     if task.state in (ResultsTaskState.SUCCEEDED, ResultsTaskState.CANCELED):
-        return Seen.REPORT
-    return Seen.REPORT if task.reported_at is None and retries <= task.retries else Seen.TAKE_UP
+        return Seen.IGNORE if task.reported_at is None else Seen.REPORT
+    return Seen.IGNORE if task.reported_at is None and retries <= task.retries else Seen.TAKE_UP
 
 
 def retries_so_far(given: int, turns: int) -> int:

@@ -127,13 +127,14 @@ class ResultsPoller:
                 self._note(Polling.AWAY, str(error))
                 return max(self._settings.interval, step_delay(self._failures, random.random()))
         given = self._unstored
-        await asyncio.to_thread(self._store, given)
+        news = await asyncio.to_thread(self._store, given)
         self._unstored = ()
         self._failures = 0
         self._note(Polling.POLLED, None)
         if given:
             self._on_tasks()
-        return 0.0 if len(given) >= PAGE else self._settings.interval
+        # A full page of what is being worked on says nothing of another: a service may go on giving it.
+        return 0.0 if news and len(given) >= PAGE else self._settings.interval
 
     def _pause(self) -> str | None:
         """Why not to ask now."""
@@ -143,17 +144,21 @@ class ResultsPoller:
             waiting = results_tasks.waiting_for_files(connection, self._clock.steady())
         return f"{waiting} tasks wait for their files" if waiting >= BACKLOG else None
 
-    def _store(self, given: Sequence[GivenTask]) -> None:
+    def _store(self, given: Sequence[GivenTask]) -> bool:
+        """Whether there is something new to do among them."""
         if not given:
-            return
+            return False
+        news = False
         with self._database.write() as connection:
             for task in given:
                 known = results_tasks.by_task_id(connection, task.task_id)
                 if known is None:
                     self._add(connection, task)
+                    news = True
                 elif (seen := seen_again(known, task.retries)) is not Seen.IGNORE:
-                    self._again(connection, known, task, seen)
+                    news |= self._again(connection, known, task, seen)
         crash_point("results_task.after_commit")
+        return news
 
     def _add(self, connection: Connection, task: GivenTask) -> None:
         own_id, *export_ids = (new_id() for _ in range(1 + len(task.destinations)))
@@ -166,7 +171,8 @@ class ResultsPoller:
         if not task.uris:
             log.warning("the task names no files: it is done", **words)
 
-    def _again(self, connection: Connection, known: ResultsTask, task: GivenTask, seen: Seen) -> None:
+    def _again(self, connection: Connection, known: ResultsTask, task: GivenTask, seen: Seen) -> bool:
+        """Whether it is taken up."""
         retries = retries_so_far(task.retries, known.turns + 1)
         ended_at = self._clock.steady_from_wall(known.ended_at or self._clock.now())
         at = turn_at(ended_at, retries, self._settings.retry_delays, random.random())
@@ -174,9 +180,10 @@ class ResultsPoller:
         if seen is Seen.TAKE_UP and results_tasks.take_up(connection, known.id, retries=retries, next_attempt_at=at):
             waits = max(0.0, at - self._clock.steady())
             log.info("task of the Results Service taken again", retries=retries, seconds=round(waits, 1), **words)
-        else:
-            results_tasks.report_again(connection, known.id, self._clock.now())
-            log.info("a task that is over was given again: it is reported again", state=known.state, **words)
+            return True
+        results_tasks.report_again(connection, known.id, self._clock.now())
+        log.info("a task that is over was given again: it is reported again", state=known.state, **words)
+        return False
 
     def _note(self, polling: Polling, reason: str | None) -> None:
         before = self.state

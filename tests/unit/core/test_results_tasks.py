@@ -61,12 +61,12 @@ def test_the_reason_names_what_failed() -> None:
     [
         (ResultsTaskState.RECEIVED, False, Seen.IGNORE),
         (ResultsTaskState.DOWNLOADED, False, Seen.IGNORE),
-        (ResultsTaskState.SUCCEEDED, False, Seen.REPORT),
+        (ResultsTaskState.SUCCEEDED, False, Seen.IGNORE),
         (ResultsTaskState.SUCCEEDED, True, Seen.REPORT),
         (ResultsTaskState.CANCELED, True, Seen.REPORT),
-        (ResultsTaskState.RETURNED, False, Seen.REPORT),
+        (ResultsTaskState.RETURNED, False, Seen.IGNORE),
         (ResultsTaskState.RETURNED, True, Seen.TAKE_UP),
-        (ResultsTaskState.FAILED, False, Seen.REPORT),
+        (ResultsTaskState.FAILED, False, Seen.IGNORE),
         (ResultsTaskState.FAILED, True, Seen.TAKE_UP),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_task_that_comes_again(state: ResultsTaskState, reported: bool, seen: 
 
 def test_a_greater_count_says_that_a_failure_was_noted() -> None:
     assert seen_again(task(ResultsTaskState.RETURNED), retries=1) is Seen.TAKE_UP
-    assert seen_again(task(ResultsTaskState.SUCCEEDED), retries=1) is Seen.REPORT
+    assert seen_again(task(ResultsTaskState.SUCCEEDED), retries=1) is Seen.IGNORE
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from dicom_adapter.core.model import (
     ResultsTaskState,
 )
 from dicom_adapter.manager import results_files
+from dicom_adapter.manager.results_poller import PAGE
 from dicom_adapter.store import associations, batches, export_tasks, jobs, queries, results_tasks
 from dicom_adapter.testing.results_service import Answer, Task, TaskState
 from tests.fakes import AE, PACS, association, failing
@@ -320,6 +321,7 @@ async def test_a_failure_given_again_without_a_count_is_reported_again(house: Re
     house.service.fault = lambda _method, _path: None
     await house.poll()
     assert house.task().state is ResultsTaskState.RETURNED
+    house.clock.moment = house.task().next_attempt_at or 0
     await house.reporter.step()
     assert (given.state, given.retries) == (TaskState.PENDING, 1)
 
@@ -337,6 +339,28 @@ async def test_a_service_that_does_not_count(house: ResultsHouse) -> None:
         if given.state is TaskState.FAILED:
             break
     assert (given.state, len(house.agent.sent)) == (TaskState.FAILED, 4)
+
+
+async def test_a_service_that_gives_a_task_until_it_is_over(house: ResultsHouse) -> None:
+    """The contract does not say that to be given changes a task. Nothing is asked or told more often for that."""
+    given = [house.service.add("ClaraSCU", "payload", [], "PACS") for _ in range(PAGE)]
+    house.service.fault = lambda method, _path: Answer(500) if method == "PUT" else None
+    due_in = [await house.poller.step()]
+    for _ in range(PAGE):  # two downloads at a time, and one export
+        await house.download()
+        await house.export()
+    for _ in range(4):
+        for task in given:
+            task.state = TaskState.PENDING
+        await house.reporter.step()
+        house.clock.moment += 0.5
+        due_in.append(await house.poller.step())
+    assert due_in == [0.0, 0.5, 0.5, 0.5, 0.5]
+    assert house.service.count(SUCCESS) < 3 * PAGE  # after 1 s and then 2 s, and not whenever it is given
+    house.service.fault = lambda _method, _path: None
+    house.clock.moment += 100
+    await house.reporter.step()
+    assert {task.state for task in given} == {TaskState.SUCCEEDED}
 
 
 async def test_what_is_being_worked_on_is_not_begun_again(house: ResultsHouse) -> None:
