@@ -15,7 +15,7 @@ from typing import Any, Final
 from dicom_adapter.core.model import GivenTask
 
 MAX_DESTINATIONS: Final = 64  # of one task
-MAX_URIS: Final = 100_000
+MAX_URIS: Final = 100_000  # over all its destinations: each of them gets a row for each file
 MAX_TEXT: Final = 1024  # characters of an id or a name
 MAX_RETRIES: Final = 1 << 31
 
@@ -94,6 +94,8 @@ def _task(entry: object) -> GivenTask | None:
         if not destinations:
             raise ValueError("its parameters name no destination")
         uris = _uris(entry.get("uris"))
+        if len(uris) * len(destinations) > MAX_URIS:
+            raise ValueError(f"its uris for {len(destinations)} destinations are more than {MAX_URIS} files")
         payload_id = _text(entry, "payloadId")
         if uris and not payload_id:
             raise ValueError("it has no payloadId")

@@ -87,6 +87,7 @@ def test_destinations(parameters: object, names: tuple[str, ...] | None) -> None
         ({"uris": "a.dcm"}, "uris are not a list"),
         ({"uris": ["a.dcm", 2]}, "uris are not a list"),
         ({"uris": {"a": 1}}, "uris are not a list"),
+        ({"uris": ["a.dcm"] * 50_001, "parameters": ["A", "B"]}, "for 2 destinations are more than 100000 files"),
         ({"payloadId": 7}, "payloadId is not a text"),
         ({"payloadId": None}, "has no payloadId"),
         ({"payloadId": "a\u0000b"}, "payloadId is not a text"),
