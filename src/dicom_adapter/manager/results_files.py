@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from dicom_adapter.core.errors import PermanentError, TemporaryError
+from dicom_adapter.core.errors import AdapterError, PermanentError, TemporaryError
 from dicom_adapter.core.model import DeliveryState, ExportFile, Instance, ResultsTask
 from dicom_adapter.core.ports import Payloads
 from dicom_adapter.core.results_policy import ResultsCheck
@@ -74,10 +75,12 @@ class ResultsFiles:
                 delays = DOWNLOAD_DELAYS
             except StorageTrouble:
                 raise
-            except (NotDicom, PermanentError) as error:
-                failures[number] = f"the file {error}" if isinstance(error, NotDicom) else str(error)
+            except NotDicom as error:
+                failures[number] = f"the file {error}"
+            except PermanentError as error:
+                failures[number] = self._words(task, number, error)
             except TemporaryError as error:
-                failures[number] = str(error)
+                failures[number] = self._words(task, number, error)
                 delays = ()  # who did not answer three times is asked once for each of the others, until it answers
         with contextlib.suppress(OSError):
             self._folders.staged_results(task.id).rmdir()
@@ -97,11 +100,17 @@ class ResultsFiles:
             except StorageTrouble:
                 raise
             except (TemporaryError, TimeoutError) as error:
-                words = str(error) if isinstance(error, TemporaryError) else "the platform went silent"
+                silent = "the platform went silent"
+                words = self._words(task, number, error) if isinstance(error, TemporaryError) else silent
                 if delay is None:
                     raise TemporaryError(words) from error
                 log.warning("download failed and is tried again", results_task=task.id, file=number, why=words)
                 await asyncio.sleep(delay)
+
+    def _words(self, task: ResultsTask, number: int, error: AdapterError) -> str:
+        """What the platform says, without the name of the file: a pipeline may have made it of a patient's."""
+        name = re.escape(task.uris[number - 1].strip("/"))
+        return re.sub(rf"(?<!\w)/?{name}(?!\w)", f"[file {number}]", str(error)) if name else str(error)
 
     def judge(self, task: ResultsTask, wanted: Iterable[int], failures: Mapping[int, str]) -> list[ExportFile]:
         """What each of these files is to its exports. Blocking: reads the head of each file, moves the refused ones."""

@@ -177,6 +177,20 @@ async def test_a_file_that_cannot_be_had_counts_as_failed(
     assert sorted(path.name for path in house.layout.results(house.task().id).iterdir()) == ["1.dcm", "3.dcm"]
 
 
+@pytest.mark.parametrize("kind", [PermanentError, TemporaryError])
+async def test_the_name_of_a_file_is_not_repeated(
+    house: ResultsHouse, kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a pipeline's, which may have made it of the patient's; the platform says it, and we log what that says."""
+    name = "dicom-op/DOE^JANE.dcm"
+    house.service.add("ClaraSCU", "payload", [f"/{name}"], "PACS")
+    house.payloads.files[f"/{name}"] = kind(f"payload p has no file {name} (code -0x3100)")
+    await house.turn()
+    assert house.files()[0].reason == "payload p has no file [file 1] (code -0x3100)"
+    assert "[file 1]" in (house.task().reason or "")
+    assert "JANE" not in capsys.readouterr().out
+
+
 async def test_downloads_are_tried_three_times_and_who_stays_away_only_once_more(house: ResultsHouse) -> None:
     given = house.register(3)
     for name in house.payloads.files:
