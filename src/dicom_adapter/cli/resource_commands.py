@@ -19,6 +19,7 @@ from dicom_adapter.cli.client import Client
 from dicom_adapter.cli.outcome import CliError, ExitCode
 from dicom_adapter.cli.output import facts, print_json, print_yaml, say, table
 from dicom_adapter.cli.target import asks, with_options
+from dicom_adapter.config import processor_settings
 from dicom_adapter.config.resources import resource_name
 
 Spec = dict[str, Any]
@@ -63,11 +64,10 @@ def _field(name: str) -> Callable[[Spec], object]:
 
 def _pipelines(spec: Spec) -> str:
     """Of both generations: pipelineId, and the pipeline-<name> settings."""
-    settings = spec.get("processorSettings", {})
-    named = [
-        f"{key.removeprefix('pipeline-')}={value}" for key, value in settings.items() if key.startswith("pipeline-")
-    ]
-    return ", ".join([*([spec["pipelineId"]] if spec.get("pipelineId") else []), *named])
+    settings = spec.get("processorSettings")
+    named = processor_settings.pipelines(settings) if isinstance(settings, dict) else {}  # one that is invalid is shown
+    by_id = [str(spec["pipelineId"])] if spec.get("pipelineId") else []
+    return ", ".join([*by_id, *(f"{name}={value}" for name, value in named.items())])
 
 
 AE_TITLE = Noun(

@@ -112,6 +112,21 @@ def test_the_table_shows_the_pipelines_of_both_generations(api: ApiStub) -> None
     assert out.splitlines()[-1].split() == ["brain", "BrainTumor", "5", "7b9c,", "lung=8c0d", "in", "force"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ({"aeTitle": "A", "processorSettings": {"Pipeline-lung": "8c0d"}}, "lung=8c0d"),
+        ({"aeTitle": "A", "processorSettings": "pipeline-lung"}, ""),
+        ({"aeTitle": "A", "pipelineId": 5, "processorSettings": ["x"]}, "5"),
+    ],
+)
+def test_what_others_put_into_a_cluster_is_shown(api: ApiStub, spec: dict[str, Any], shown: str) -> None:
+    """Definitions of before had no schemas."""
+    api.answers["GET /api/v1/claraaetitles"] = {"items": [{**BRAIN, "spec": spec}]}
+    [*_, row] = run(api, "list", "aet").stdout.splitlines()
+    assert row.split() == ["brain", "A", *([shown] if shown else []), "in", "force"]
+
+
 def test_a_resource_that_is_not_in_force_says_why(api: ApiStub) -> None:
     why = "pipelineId: required"
     condition = {"type": "Accepted", "status": "False", "message": why}
