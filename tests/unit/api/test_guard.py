@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import structlog.testing
 
 from dicom_adapter.api.asgi import Receive, Scope, Send
 from dicom_adapter.api.guard import Guard
@@ -15,12 +16,13 @@ pytestmark = pytest.mark.anyio
 TOKEN = "0123456789abcdef"
 
 
-async def answer(headers: Mapping[Any, Any], token: str | None = None, path: str = "/api/v1/jobs") -> httpx2.Response:
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body"})
+async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
 
-    transport = httpx2.ASGITransport(app=Guard(app, ["adapter.example"], token))
+
+async def answer(headers: Mapping[Any, Any], token: str | None = None, path: str = "/api/v1/jobs") -> httpx2.Response:
+    transport = httpx2.ASGITransport(app=Guard(hello, ["adapter.example"], token))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:5000") as client:
         return await client.get(path, headers=headers)
 
@@ -91,3 +93,16 @@ async def test_health_asks_for_no_token() -> None:
 
 async def test_without_a_token_none_is_asked() -> None:
     assert (await answer({"Authorization": "Bearer anything"})).status_code == 200
+
+
+async def test_refusals_are_logged_with_the_peer_and_not_one_by_one() -> None:
+    moments = iter((0.0, 1.0, 59.0, 60.0))
+    app = Guard(hello, [], TOKEN, clock=lambda: next(moments))
+    transport = httpx2.ASGITransport(app=app, client=("192.0.2.7", 4711))
+    with structlog.testing.capture_logs() as lines:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            for _ in range(4):
+                await client.get("/", headers={"Authorization": "Bearer guessed"})
+    assert [(line["peer"], line["requests"]) for line in lines] == [("192.0.2.7", 1), ("192.0.2.7", 3)]
+    assert "This is not the token of this adapter" in lines[0]["why"]
+    assert "guessed" not in str(lines)
