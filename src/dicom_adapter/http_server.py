@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dicom_adapter.api.asgi import Asgi, Refusal
+from dicom_adapter.api.asgi import Asgi, Receive, Refusal, Scope, Send
 from dicom_adapter.core.errors import PermanentError
+
+log = structlog.get_logger("api")
 
 HEAD_TIMEOUT = 10.0  # seconds for the head of a request
 MAX_HEAD = 32 * 1024  # bytes of it
@@ -52,14 +55,13 @@ class HttpServer:
     async def serve(self, app: Asgi, stopping: asyncio.Event) -> None:
         """Answer until `stopping` is set, and beyond: until `close`, so that a stop can be watched."""
         config = uvicorn.Config(
-            app,
+            self._bounded(app),
             http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
             h11_max_incomplete_event_size=MAX_HEAD,
             timeout_graceful_shutdown=5,
         )
@@ -71,6 +73,19 @@ class HttpServer:
             stopped.cancel()
             self._task.result()
             raise PermanentError("the REST API ended by itself")
+
+    def _bounded(self, app: Asgi) -> Asgi:
+        """The application; beyond so many connections a refusal in its place."""
+
+        async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+            assert self._server is not None
+            if len(self._server.server_state.connections) <= MAX_CONNECTIONS:
+                await app(scope, receive, send)
+                return
+            log.warning("the REST API has too many connections", most=MAX_CONNECTIONS)
+            await Refusal(503, f"More than {MAX_CONNECTIONS} connections are open: try again.").answer(receive, send)
+
+        return bounded
 
     async def close(self) -> None:
         """Let requests under way end, and listen no more."""
