@@ -62,7 +62,7 @@ class Kept:
             items = {kind: list(found["items"][kind.plural]) for kind in Kind if kind.plural in found["items"]}
             for every in items.values():
                 for item in every:
-                    _ = item["metadata"]["name"], item["spec"]
+                    _ = item["metadata"]["name"]  # what else it lacks is judged as it would be from the API server
             return Snapshot(server, namespace, float(found["asOf"]), items)
         except FileNotFoundError:
             return None

@@ -25,6 +25,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [path.name for path in kept.path.parent.iterdir()] == ["cluster.json"]
 
 
+def test_a_resource_without_a_spec_costs_no_other(tmp_path: Path) -> None:
+    """Definitions of before had no schema: whatever was put into the cluster then is there still."""
+    kept = Kept(tmp_path / "cluster.json")
+    bare = {"metadata": {"name": "b"}}
+    kept.write(Snapshot("https://cluster", "imaging", 1.0, {Kind.SOURCE: [bare, ITEM]}))
+    found = kept.read("https://cluster", "imaging")
+    assert found is not None
+    assert [item["metadata"]["name"] for item in found.items[Kind.SOURCE]] == ["b", "a"]
+
+
 def test_nothing_is_kept_at_first(tmp_path: Path) -> None:
     assert Kept(tmp_path / "cluster.json").read("https://cluster", "imaging") is None
 
