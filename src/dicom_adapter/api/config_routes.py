@@ -106,7 +106,7 @@ def _told_as_status(kind: Kind, name: str = "") -> Iterator[None]:
     except BadBodyError as error:
         raise StatusError(400, "BadRequest", kind, str(error), title=invalid) from None
     except InvalidResourceError as error:
-        words = f"{error}. Correct the field and send it again"
+        words = f"{str(error).removesuffix('.')}. Correct the field and send it again"
         raise StatusError(400, "Invalid", kind, words, title=invalid) from None
     except AlreadyExistsError as error:
         words = f"{error}: delete that one first, or choose another"

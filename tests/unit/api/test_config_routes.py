@@ -149,6 +149,7 @@ async def test_what_exists_is_not_made_again(api: Api, path: str) -> None:
         ('{"name": "a", "aeTitle": "SEVENTEEN CHARS17", "pipelineId": "p"}', "Invalid", "aeTitle"),
         ('{"name": "../a", "aeTitle": "A", "pipelineId": "p"}', "Invalid", "name"),
         ('{"name": "a", "aeTitle": "A"}', "Invalid", "pipelineId: required"),
+        ('{"name": "a", "aeTitle": "A"}', "Invalid", "for AE Title A. Correct the field"),
         ('{"name": "a", "aeTitle": "A", "pipelineId": "p", "colour": 1}', "Invalid", "colour"),
     ],
 )
