@@ -19,10 +19,12 @@ import pytest
 from dicom_adapter.crash_points import VARIABLE
 from dicom_adapter.engines.clara_platform.jobs_pb2 import JOB_PRIORITY_HIGHER, JOB_STATE_PENDING, JOB_STATUS_CANCELED
 from dicom_adapter.testing.clara_platform.server import Server
-from dicom_adapter.testing.clara_platform.state import Run
+from dicom_adapter.testing.clara_platform.state import Run, copy
 from tests.adapter_process import AdapterProcess, configuration, eventually, merged
 from tests.clara_platform import COPY, UNKNOWN, serving
 from tests.end_to_end.test_trip import ct_series, send
+
+OTHER = "0" * 31 + "2"  # another pipeline
 
 
 @pytest.fixture
@@ -124,6 +126,35 @@ def test_an_unknown_pipeline_is_held_with_the_words_of_the_platform(tmp_path: Pa
         assert server.calls["Jobs/Create"] <= 1
     finally:
         house.close()
+
+
+def test_a_retry_of_one_pipeline_leaves_the_other_of_the_same_study_alone(tmp_path: Path) -> None:
+    """The original submitted the whole group again (contract 5.6)."""
+    faults = iter([RuntimeError("no model"), None])
+
+    def faulty_once(_source: Path, _target: Path, _canceled: threading.Event) -> None:
+        if (fault := next(faults)) is not None:
+            raise fault
+
+    with serving(tmp_path, {COPY: copy, OTHER: faulty_once}) as server:
+        mappings = [
+            {"name": name, "clara-ae-title": "LUNG", "pipeline-id": pipeline}
+            for name, pipeline in (("lung_ai", COPY), ("liver_ai", OTHER))
+        ]
+        house = adapter(tmp_path, server, **{"pipeline-mappings": mappings})
+        try:
+            house.start()
+            send(house.port, ct_series(1))
+            [failed] = house.wait_for("jobs", "failed")
+            assert "no model" in failed["reason"]
+            house.wait_for("jobs", "succeeded")
+            assert house.post(f"/api/v1/jobs/{failed['id']}/retry") == 200
+            house.wait_for("jobs", "succeeded", count=2)
+            [batch] = house.items("batches")
+            names = [f"lung-lung-ai-{batch['id']}", f"lung-liver-ai-{batch['id']}"]
+            assert sorted(job.name for job in server.platform.jobs) == sorted([*names, f"{names[1]}-attempt-2"])
+        finally:
+            house.close()
 
 
 def test_an_ae_title_of_the_store_names_a_pipeline_of_the_platform(tmp_path: Path, server: Server) -> None:
