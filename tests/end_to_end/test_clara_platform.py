@@ -137,11 +137,10 @@ def test_a_retry_of_one_pipeline_leaves_the_other_of_the_same_study_alone(tmp_pa
             raise fault
 
     with serving(tmp_path, {COPY: copy, OTHER: faulty_once}) as server:
-        mappings = [
-            {"name": name, "clara-ae-title": "LUNG", "pipeline-id": pipeline}
-            for name, pipeline in (("lung_ai", COPY), ("liver_ai", OTHER))
-        ]
-        house = adapter(tmp_path, server, **{"pipeline-mappings": mappings})
+        mapped = (("lung_ai", COPY), ("liver_ai", OTHER))
+        mappings = [{"name": name, "clara-ae-title": "LUNG", "pipeline-id": pipeline} for name, pipeline in mapped]
+        sections: dict[str, Any] = {"pipeline-mappings": mappings}
+        house = adapter(tmp_path, server, **sections)
         try:
             house.start()
             send(house.port, ct_series(1))

@@ -140,8 +140,8 @@ class ProcessorContext(Protocol):
     def submit_job(self, pipeline_id: str, instances: Sequence[Instance] | None = None, *, key: str = "") -> None:
         """Ask for a job over these instances (default: all). Jobs are made when `process` returns, all or none.
 
-        `key` tells several jobs of one pipeline and batch apart; it, or of a long one a digest, becomes part of the job's
-        name, so no patient data.
+        `key` tells several jobs of one pipeline and batch apart. It, or of a long one a digest, becomes part of the
+        job's name, so no patient data.
         """
         ...
 

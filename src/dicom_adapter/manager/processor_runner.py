@@ -119,7 +119,7 @@ class ProcessorRunner:
         return due, None if next_at is None else next_at - now
 
     async def _process_in_order(self, due: Sequence[_Due]) -> None:
-        """Batches of one AE Title keep the order in which they closed; one that has to wait lets the later ones pass."""
+        """Batches of one AE Title keep the order in which they closed; one that has to wait lets later ones pass."""
         try:
             for batch, position, name, failures in due:
                 await self._process(batch, position, name, failures)
