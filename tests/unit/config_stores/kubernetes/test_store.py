@@ -60,6 +60,7 @@ async def test_a_start_while_it_is_away_serves_what_was_known(house: House) -> N
         await store.create(Kind.SOURCE, SOURCE)
         await store.create(Kind.CLARA_AE_TITLE, BRAIN)
         known = [*await store.list(Kind.SOURCE), *await store.list(Kind.CLARA_AE_TITLE)]
+        await eventually(house.kept.exists)
         await eventually(lambda: "BRAIN" in house.kept.read_text() and "ORTHANC" in house.kept.read_text())
     house.fake.stop()
     async with house.open() as store:
