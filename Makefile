@@ -37,9 +37,11 @@ demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, e
 test: $(INSTALLED)  ## every test
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
-kube-tests: $(INSTALLED)  ## the resources against the API server of KUBECONFIG (docs/kubernetes.md)
+KUBE_TESTS := tests/conformance/test_config_store.py tests/end_to_end/test_resources.py tests/packaging/test_chart_in_a_cluster.py
+
+kube-tests: $(INSTALLED)  ## the resources and the chart against the API server of KUBECONFIG (docs/kubernetes.md)
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG, or: scripts/kube-apiserver run make kube-tests"; exit 1; }
-	@$(BIN)/python -m pytest -q tests/conformance/test_config_store.py -k kubernetes $(ARGS)
+	@$(BIN)/python -m pytest -q $(KUBE_TESTS) -k "kubernetes or cluster or kubectl" $(ARGS)
 
 check: $(INSTALLED)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

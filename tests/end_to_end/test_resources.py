@@ -1,10 +1,16 @@
-"""Resources that change while the adapter runs, in its own database and in a cluster (contract 9.1, 9.2)."""
+"""Resources that change while the adapter runs, in its own database and in a cluster (contract 9.1, 9.2).
+
+The cluster is the one of KUBECONFIG where that is set, and there the adapter is the service account of the chart.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,12 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from dicom_adapter.config.resources import Kind
+from tests import real_kubernetes
 from tests.adapter_process import PATIENCE, AdapterProcess, configuration, eventually
 from tests.end_to_end.test_trip import ct_series
 from tests.fake_kubernetes import FakeKubernetes
+from tests.real_kubernetes import Cluster
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PATHS = {"aetitle": "claraaetitle", "source": "sourceaetitle", "destination": "destinationaetitle"}
@@ -30,11 +39,10 @@ print("instances", len(list(source.glob("*.dcm"))))
 class House:
     """An adapter whose resources are changed through its REST API."""
 
-    def __init__(self, folder: Path, fake: FakeKubernetes | None) -> None:
-        self.fake = fake
+    def __init__(self, folder: Path, kubeconfig: Path | None, namespace: str = "imaging") -> None:
         kubernetes: dict[str, object] = {"enabled": False}
-        if fake is not None:
-            kubernetes = {"kubeconfig": str(fake.kubeconfig(folder)), "namespace": "imaging"}
+        if kubeconfig is not None:
+            kubernetes = {"kubeconfig": str(kubeconfig), "namespace": namespace}
         config = configuration()
         scp = config["dicom"]["scp"]
         del scp["ae-titles"], config["dicom"]["scu"]["destinations"]
@@ -99,25 +107,54 @@ class House:
         self.comes_to("accepted")
 
 
-@pytest.fixture(params=["database", "kubernetes"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    fake = FakeKubernetes().start() if request.param == "kubernetes" else None
-    made = House(tmp_path, fake)
-    made.adapter.start()
+@pytest.fixture
+def fake() -> Iterator[FakeKubernetes]:
+    made = FakeKubernetes().start()
     yield made
-    made.adapter.close()
-    if fake is not None:
-        fake.close()
+    made.close()
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[House]:
-    fake = FakeKubernetes().start()
-    made = House(tmp_path, fake)
+def kubernetes(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster, as whoever administers it."""
+    with ExitStack() as stack:
+        if kubeconfig := os.environ.get("KUBECONFIG"):
+            made = Cluster(Path(kubeconfig), asyncio.run(real_kubernetes.prepare(Path(kubeconfig))))
+        else:
+            fake = FakeKubernetes().start()
+            stack.callback(fake.close)
+            made = Cluster(fake.kubeconfig(tmp_path), "imaging")
+        stack.callback(made.close)
+        yield made
+
+
+@contextmanager
+def running(made: House) -> Iterator[House]:
     made.adapter.start()
-    yield made
-    made.adapter.close()
-    fake.close()
+    try:
+        yield made
+    finally:
+        made.adapter.close()
+
+
+@pytest.fixture
+def of_kubernetes(kubernetes: Cluster, tmp_path: Path) -> Iterator[House]:
+    real = "KUBECONFIG" in os.environ
+    kubeconfig = kubernetes.account_of_the_chart(tmp_path) if real else kubernetes.kubeconfig
+    with running(House(tmp_path, kubeconfig, kubernetes.namespace)) as made:
+        yield made
+
+
+@pytest.fixture
+def of_database(tmp_path: Path) -> Iterator[House]:
+    with running(House(tmp_path, None)) as made:
+        yield made
+
+
+@pytest.fixture(params=["database", "kubernetes"])
+def house(request: pytest.FixtureRequest) -> House:
+    made: House = request.getfixturevalue(f"of_{request.param}")
+    return made
 
 
 def test_every_change_is_in_force_without_a_restart(house: House) -> None:
@@ -195,59 +232,53 @@ def test_both_generations_of_a_spec_make_jobs(house: House) -> None:
 # --- what only a cluster does
 
 
-def test_what_kubectl_does_is_in_force_and_its_status_is_written(cluster: House) -> None:
-    fake, titles = cluster.fake, ("imaging", "claraaetitles")
-    assert fake is not None
-    cluster.create("source", aeTitle="CT1", hostIp="127.0.0.1")
-    with fake.cluster.changed:
-        spec = {"name": "brain", "aeTitle": "BRAIN", "pipelineId": "p1"}
-        fake.cluster.create(titles, {"metadata": {"name": "brain"}, "spec": spec})
-        fake.cluster.create(titles, {"metadata": {"name": "other"}, "spec": {"aeTitle": "OTHER"}})
-    cluster.comes_to("accepted")
-    assert cluster.answers(called="OTHER") == CALLED
-    eventually(lambda: cluster.call("GET", PATHS["aetitle"]).json()["items"][1].get("status", {}).get("conditions"))
-    with fake.cluster.changed:
-        old = fake.cluster.get(titles, "brain")
-        fake.cluster.update(titles, "brain", {**old, "spec": {**spec, "aeTitle": "HEAD"}})
-    cluster.comes_to("accepted", called="HEAD")
-    assert cluster.answers(called="BRAIN") == CALLED
+def test_what_kubectl_does_is_in_force_and_its_status_is_written(kubernetes: Cluster, of_kubernetes: House) -> None:
+    house, titles = of_kubernetes, Kind.CLARA_AE_TITLE
+    house.create("source", aeTitle="CT1", hostIp="127.0.0.1")
+    kubernetes.create(titles, "brain", {"name": "brain", "aeTitle": "BRAIN", "pipelineId": "p1"})
+    kubernetes.create(titles, "other", {"aeTitle": "OTHER"})
+    house.comes_to("accepted")
+    assert house.answers(called="OTHER") == CALLED
+    eventually(lambda: house.call("GET", PATHS["aetitle"]).json()["items"][1].get("status", {}).get("conditions"))
+    kubernetes.edit(titles, "brain", aeTitle="HEAD")
+    house.comes_to("accepted", called="HEAD")
+    assert house.answers(called="BRAIN") == CALLED
 
     def enabled() -> list[object]:
-        with fake.cluster.changed:
-            return [fake.cluster.get(titles, name).get("status", {}).get("Enabled") for name in ("brain", "other")]
+        return [kubernetes.resource(titles, name).get("status", {}).get("Enabled") for name in ("brain", "other")]
 
     eventually(lambda: enabled() == [True, False])
 
 
-def test_an_api_server_that_is_away_changes_nothing_for_those_who_serve(cluster: House) -> None:
-    assert cluster.fake is not None
-    cluster.ready()
-    cluster.fake.stop()
+def test_an_api_server_that_is_away_changes_nothing_for_those_who_serve(fake: FakeKubernetes, tmp_path: Path) -> None:
+    with running(House(tmp_path, fake.kubeconfig(tmp_path))) as house:
+        house.ready()
+        fake.stop()
 
-    def stale() -> list[str]:
-        return [one["reason"] for one in cluster.adapter.get("/health/status")["resources"] if one["staleSince"]]
+        def stale() -> list[str]:
+            return [one["reason"] for one in house.adapter.get("/health/status")["resources"] if one["staleSince"]]
 
-    (reason, *_) = eventually(stale)
-    assert "cannot be reached" in reason
-    refused = cluster.call("POST", PATHS["source"], {"aeTitle": "CT2", "hostIp": "127.0.0.1"})
-    assert refused.status_code == 503
-    assert "cannot be reached" in refused.json()["message"]
-    assert cluster.names("aetitle") == ["brain"]
-    cluster.send(1)
-    # Also after a death in that time.
-    cluster.adapter.kill()
-    cluster.adapter.start()
-    assert stale()
-    cluster.send(1)
-    cluster.fake.start()
-    eventually(lambda: not stale())
-    cluster.delete("aetitle", "brain")
-    cluster.comes_to(CALLED)
+        (reason, *_) = eventually(stale)
+        assert "cannot be reached" in reason
+        refused = house.call("POST", PATHS["source"], {"aeTitle": "CT2", "hostIp": "127.0.0.1"})
+        assert refused.status_code == 503
+        assert "cannot be reached" in refused.json()["message"]
+        assert house.names("aetitle") == ["brain"]
+        house.send(1)
+        # Also after a death in that time.
+        house.adapter.kill()
+        house.adapter.start()
+        assert stale()
+        house.send(1)
+        fake.start()
+        eventually(lambda: not stale())
+        house.delete("aetitle", "brain")
+        house.comes_to(CALLED)
 
 
 def test_a_start_that_finds_neither_the_cluster_nor_a_copy_says_why(tmp_path: Path) -> None:
     fake = FakeKubernetes().start()
-    house = House(tmp_path, fake)
+    house = House(tmp_path, fake.kubeconfig(tmp_path))
     fake.close()
     house.adapter.start(wait=False)
     assert house.adapter.wait() == 1

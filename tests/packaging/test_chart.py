@@ -21,11 +21,7 @@ from dicom_adapter import __version__
 from dicom_adapter.config import ConfigError, Settings, load_text
 from dicom_adapter.config.crd import definition
 from dicom_adapter.config.resources import GROUP, Kind
-
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "deploy" / "helm" / "dicom-adapter"
-SAMPLE = (ROOT / "tests" / "fixtures" / "two_pipelines.yaml").read_text()
-TOKEN: Mapping[str, Any] = {"api": {"token": {"existingSecret": "rest-token"}}}
+from tests.chart import CHART, ROOT, SAMPLE, TOKEN, VARIANTS, render
 
 yaml = YAML(typ="safe")
 
@@ -33,24 +29,6 @@ yaml = YAML(typ="safe")
 def values() -> dict[str, Any]:
     found: dict[str, Any] = yaml.load(CHART / "values.yaml")
     return found
-
-
-def render(changes: Mapping[str, Any] = TOKEN) -> dict[str, list[dict[str, Any]]]:
-    """The manifests as the API server would get them, by kind."""
-    helm = pytest.importorskip("helm_python", reason="helm-python-sdk is not installed: make deploy-tools")
-    with helm.Chart.load(str(CHART)) as chart:
-        rendered = chart.render(dict(changes), name="demo", namespace="imaging")
-    documents = [
-        document
-        for name, text in rendered.items()
-        if name.endswith(".yaml")
-        for document in yaml.load_all(text)
-        if document
-    ]
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for document in documents:
-        by_kind.setdefault(document["kind"], []).append(document)
-    return by_kind
 
 
 def only(kind: str, changes: Mapping[str, Any] = TOKEN) -> dict[str, Any]:
@@ -94,36 +72,6 @@ def test_its_custom_resources_are_the_one_set_that_there_is() -> None:
 
 
 # --- rendered -------------------------------------------------------------------------------------------------------
-
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "an existing secret": TOKEN,
-    "a token in the values": {"api": {"token": {"value": "s3cret"}}},
-    "anonymous": {"api": {"anonymous": True}},
-    "as the original chart had it": {
-        **TOKEN,
-        "config": SAMPLE,
-        "dicom": {"hostPort": 104, "service": {"type": "NodePort", "nodePort": 30104}},
-        "storage": {"mountPath": "/payloads", "storageClass": "local", "annotations": {"a": "b"}},
-    },
-    "everything given": {
-        **TOKEN,
-        "existingConfigMap": "site",
-        "dicom": {"port": 11112, "service": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}},
-        "storage": {"existingClaim": "studies"},
-        "serviceAccount": {"create": False, "name": "imaging"},
-        "rbac": {"create": False},
-        "podDisruptionBudget": {"enabled": False},
-        "networkPolicy": {"dicomFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "apiFrom": [{"podSelector": {}}]},
-        "imagePullSecrets": [{"name": "registry"}],
-        "nodeSelector": {"disk": "fast"},
-        "tolerations": [{"key": "imaging", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "priorityClassName": "high",
-        "podLabels": {"team": "radiology"},
-        "podAnnotations": {"note": "x"},
-        "env": [{"name": "CLARA_SERVICE_HOST", "value": "clara"}],
-    },
-}
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
@@ -228,12 +176,12 @@ def test_rights_are_those_on_the_custom_resources_of_its_namespace() -> None:
     assert resources == {
         "apiGroups": [GROUP],
         "resources": plurals,
-        "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+        "verbs": ["get", "list", "watch", "create", "update", "delete"],
     }
     assert status == {
         "apiGroups": [GROUP],
         "resources": [f"{plural}/status" for plural in plurals],
-        "verbs": ["get", "update", "patch"],
+        "verbs": ["patch"],
     }
     (subject,) = only("RoleBinding")["subjects"]
     assert subject["name"] == pod()["serviceAccountName"] == only("ServiceAccount")["metadata"]["name"]
