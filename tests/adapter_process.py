@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 from ruamel.yaml import YAML
 
-PATIENCE = 30.0  # seconds for anything to happen: a machine under load is slow, and that is no failure
-Found = TypeVar("Found")
-
-
-def eventually(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
-    """The first true answer of `look`, asked again and again; fails with the last one when there is none in time."""
-    deadline = time.monotonic() + patience
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"did not happen within {patience} s; last: {found!r}"
-        time.sleep(0.05)
-    return found
+from dicom_adapter.engines import process_runner
+from tests.waiting import PATIENCE, eventually
 
 
 def free_port() -> int:
@@ -172,5 +163,15 @@ class AdapterProcess:
         return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
+        """Kill it, and what it started: a run outlives the adapter by design, but not the test."""
         if self.running:
             self.kill()
+        process_runner.send_signal(self._runs(), signal.SIGKILL)
+
+    def _runs(self) -> Iterator[process_runner.Process]:
+        """Supervisors, which name their folder on the command line, and commands, which inherit it as a mark."""
+        here = os.fsencode(self.storage / "jobs") + b"/"
+        for each in process_runner.processes():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if any(here in Path(f"/proc/{each.pid}/{of}").read_bytes() for of in ("cmdline", "environ")):
+                    yield each

@@ -16,8 +16,9 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from dicom_adapter.testing import results_service
 from dicom_adapter.testing.clara_platform.server import Server
 from dicom_adapter.testing.results_service import ResultsService, Task
-from tests.adapter_process import AdapterProcess, configuration, eventually, merged
+from tests.adapter_process import AdapterProcess, configuration, merged
 from tests.clara_platform import COPY, serving
+from tests.waiting import eventually
 
 AGENT = "ClaraSCU"
 OUTPUT = "dicom-op"  # the operator that wrote the results

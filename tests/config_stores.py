@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from json import dumps
 from pathlib import Path
@@ -22,6 +21,7 @@ from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
 from tests import real_kubernetes
 from tests.databases import fresh
 from tests.fake_kubernetes import FakeKubernetes
+from tests.waiting import until
 
 Body = Mapping[str, object]
 
@@ -95,17 +95,7 @@ class _KubernetesHouse:
 
     async def put(self, kind: Kind, name: str, body: Body) -> None:
         await self._client.create(kind, name, body)
-        await eventually(lambda: _has(self.store, kind, name))
-
-
-async def eventually(holds: Callable[[], Awaitable[bool] | bool], patience: float = 30.0) -> None:
-    """Return when something holds; fail when it does not in time."""
-    async with asyncio.timeout(patience):
-        while True:
-            held = holds()
-            if held if isinstance(held, bool) else await held:
-                return
-            await asyncio.sleep(0.01)
+        await until(lambda: _has(self.store, kind, name))
 
 
 async def _has(store: ConfigStore, kind: Kind, name: str) -> bool:

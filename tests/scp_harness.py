@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,19 +24,10 @@ from dicom_adapter.scp.threads import AssociationThreads, ConnectionSettings
 from dicom_adapter.spool import Durability, Spool
 from tests.peers import CT, EXPLICIT, QUICK, data_set
 
-PATIENCE = 10.0  # seconds
 SNAPSHOT = ConfigSnapshot(
     ae_titles={"BRAIN": ClaraAeTitle("brain", "BRAIN")},
     sources=(Source("CT01", "127.0.0.1"),),
 )
-
-
-def eventually(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 @dataclass

@@ -11,16 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dicom_adapter.core.model import JobRef
+from dicom_adapter.core.model import EngineState, JobRef, JobStatus
 from dicom_adapter.core.ports import JobEngine, LocalResults
 from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.engines.local_process import LocalProcessEngine
 from dicom_adapter.testing.clara_platform.state import command
 from tests.clara_platform import connected, serving
+from tests.waiting import until
 
 
 class LocalEngine(JobEngine, LocalResults, Protocol):
     """What has more to keep: results and logs on this machine."""
+
+
+async def stopped(engine: JobEngine, ref: JobRef) -> JobStatus:
+    """The job's status, once it has stopped or is not known."""
+
+    async def look() -> JobStatus | None:
+        status = await engine.get_status(ref)
+        return status if status.state in (EngineState.STOPPED, EngineState.UNKNOWN) else None
+
+    status = await until(look)
+    assert status
+    return status
 
 
 def python(program: str) -> tuple[str, ...]:

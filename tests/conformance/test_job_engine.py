@@ -15,8 +15,8 @@ import pytest
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import EngineState, JobRef, JobSpec, JobStatus, PayloadFile
 from dicom_adapter.core.ports import JobEngine
-from tests.conformance.job_engines import ENGINES, EngineUnderTest
-from tests.conformance.waiting import is_alive, stopped, until
+from tests.conformance.job_engines import ENGINES, EngineUnderTest, stopped
+from tests.waiting import is_alive, until
 
 
 class House:

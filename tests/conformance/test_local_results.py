@@ -11,8 +11,8 @@ import pytest
 
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import EngineState, JobRef, JobSpec, PayloadFile
-from tests.conformance.job_engines import LocalEngine, local_process
-from tests.conformance.waiting import is_alive, stopped, until
+from tests.conformance.job_engines import LocalEngine, local_process, stopped
+from tests.waiting import is_alive, until
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from dicom_adapter.crash_points import CRASH_POINTS, VARIABLE
 from dicom_adapter.dicom.dimse import c_store_rq
 from dicom_adapter.net.connection import AssociationEnded, Connection
 from dicom_adapter.scu.requestor import Peer, RequestorSettings, associate, propose_each
-from tests.adapter_process import AdapterProcess, configuration, eventually
+from tests.adapter_process import AdapterProcess, configuration
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]  # a dozen starts on a machine under load
 

@@ -10,9 +10,9 @@ import pytest
 
 from dicom_adapter.crash_points import CRASH_POINTS, VARIABLE
 from dicom_adapter.testing.results_service import Task, TaskState
-from tests.adapter_process import eventually
 from tests.clara_site import ClaraSite, clara_site
 from tests.peers import write_file
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 

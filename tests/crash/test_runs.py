@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from dicom_adapter.core.model import EngineState, JobRef, JobSpec, JobStatus, Pa
 from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.engines import process_runner as runner
 from dicom_adapter.engines.local_process import LocalProcessEngine
+from tests.conformance import job_engines
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.crash
 
@@ -67,20 +68,13 @@ async def work(engine: LocalProcessEngine, files: list[PayloadFile]) -> None:
 
 
 def stopped(engine: LocalProcessEngine) -> JobStatus:
-    deadline = time.monotonic() + 20
-    while (status := asyncio.run(engine.get_status(REF))).state not in (EngineState.STOPPED, EngineState.UNKNOWN):
-        assert time.monotonic() < deadline, f"stuck: {status}"
-        time.sleep(0.005)
-    return status
+    return asyncio.run(job_engines.stopped(engine, REF))
 
 
 def until_gone(folder: str) -> None:
     """The supervisor writes how it went as the last thing but one: to end."""
     started = json.loads(Path(folder, runner.STARTED).read_text())
-    deadline = time.monotonic() + 20
-    while left := runner.survivors(folder, started):
-        assert time.monotonic() < deadline, f"still alive: {left}"
-        time.sleep(0.005)
+    eventually(lambda: not runner.survivors(folder, started))
 
 
 def engine_in(folder: Path) -> LocalProcessEngine:

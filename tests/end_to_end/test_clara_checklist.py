@@ -20,8 +20,9 @@ from pynetdicom import AE
 from typer.testing import CliRunner
 
 from dicom_adapter.cli.app import clara_program
-from tests.adapter_process import PATIENCE, AdapterProcess, configuration, eventually
+from tests.adapter_process import AdapterProcess, configuration
 from tests.interop import programs
+from tests.waiting import PATIENCE, eventually
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 COUNT = "import os, sys; print(sum(name.endswith('.dcm') for name in os.listdir(sys.argv[1])), 'files')"

@@ -20,9 +20,10 @@ from dicom_adapter.crash_points import VARIABLE
 from dicom_adapter.engines.clara_platform.jobs_pb2 import JOB_PRIORITY_HIGHER, JOB_STATE_PENDING, JOB_STATUS_CANCELED
 from dicom_adapter.testing.clara_platform.server import Server
 from dicom_adapter.testing.clara_platform.state import Run, copy
-from tests.adapter_process import AdapterProcess, configuration, eventually, merged
+from tests.adapter_process import AdapterProcess, configuration, merged
 from tests.clara_platform import COPY, UNKNOWN, serving
 from tests.end_to_end.test_trip import ct_series, send
+from tests.waiting import eventually
 
 OTHER = "0" * 31 + "2"  # another pipeline
 

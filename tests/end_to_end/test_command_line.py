@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter import run_file
-from tests.adapter_process import eventually
 from tests.peers import write_file
+from tests.waiting import eventually
 
 PROGRAMS = Path(sys.executable).parent
 DEADLINE = 90  # seconds for one command

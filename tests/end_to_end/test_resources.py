@@ -21,10 +21,11 @@ from pynetdicom.association import Association
 
 from dicom_adapter.config.resources import Kind
 from tests import real_kubernetes
-from tests.adapter_process import PATIENCE, AdapterProcess, configuration, eventually
+from tests.adapter_process import AdapterProcess, configuration
 from tests.end_to_end.test_trip import ct_series
 from tests.fake_kubernetes import FakeKubernetes
 from tests.real_kubernetes import Cluster
+from tests.waiting import PATIENCE, eventually
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PATHS = {"aetitle": "claraaetitle", "source": "sourceaetitle", "destination": "destinationaetitle"}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_process import AdapterProcess, eventually, free_port
+from tests.adapter_process import AdapterProcess, free_port
 from tests.end_to_end.test_trip import COPY, ct_series, house, process, send
+from tests.waiting import eventually
 
 TOKEN = "0123456789abcdef-of-a-test"
 TIME = 60  # seconds that schemathesis goes on trying

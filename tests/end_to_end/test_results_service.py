@@ -11,12 +11,13 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from dicom_adapter.testing.results_service import Answer, TaskState
-from tests.adapter_process import eventually, free_port
+from tests.adapter_process import free_port
 from tests.clara_site import ClaraSite, clara_site
 from tests.end_to_end.test_trip import ct_series, send
 from tests.interop.corpus import data_set_bytes, instance_of, syntax_of
 from tests.interop.programs import storescp
 from tests.peers import write_file
+from tests.waiting import eventually
 
 SUCCESS, FAILURE = "PUT /api/tasks/success", "PUT /api/tasks/failure"
 MR = "1.3.6.1.4.1.5962.1.1.4.1.1.20040826185059.5457"  # four of the samples are one instance in several encodings

@@ -20,8 +20,9 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 from dicom_adapter.cli.outcome import ExitCode
-from tests.adapter_process import AdapterProcess, configuration, eventually, free_port, merged
+from tests.adapter_process import AdapterProcess, configuration, free_port, merged
 from tests.interop import programs
+from tests.waiting import eventually
 
 COPY = """
 import json, pathlib, sys, pydicom

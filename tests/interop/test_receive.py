@@ -15,7 +15,8 @@ from pynetdicom import AE
 from dicom_adapter.core.model import AssociationOutcome
 from tests.interop.corpus import Sample, data_set_bytes, instance_of, same_content, syntax_of
 from tests.interop.programs import orthanc, require, run, storescp
-from tests.scp_harness import Scp, eventually
+from tests.scp_harness import Scp
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.interop,

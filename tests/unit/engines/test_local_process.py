@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.engines import local_process
 from dicom_adapter.engines import process_runner as runner
 from dicom_adapter.engines.local_process import LocalProcessEngine
+from tests.waiting import eventually
 
 T = TypeVar("T")
 SPEC = JobSpec("job", "aet-pipeline-batch", 1, "p", {"job": "job", "series": []})
@@ -33,14 +33,6 @@ REF = JobRef("job/1", "job/1")
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(coroutine)
-
-
-def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
-    return result
 
 
 @pytest.fixture
@@ -70,7 +62,7 @@ def stopped(engine: LocalProcessEngine) -> JobStatus:
         found = run(engine.get_status(REF))
         return found if found.state in (EngineState.STOPPED, EngineState.UNKNOWN) else None
 
-    found = until(status)
+    found = eventually(status)
     assert found is not None
     return found
 
@@ -80,7 +72,7 @@ def stdout(engine: LocalProcessEngine) -> str:
 
 
 def number_from(path: Path) -> int:
-    return int(until(lambda: path.read_text() if path.exists() else ""))
+    return int(eventually(lambda: path.read_text() if path.exists() else ""))
 
 
 def is_alive(pid: int) -> bool:

@@ -25,7 +25,8 @@ from dicom_adapter.scp.host_names import HostNames
 from dicom_adapter.scp.listener import Listener
 from dicom_adapter.scp.threads import ConnectionSettings
 from tests.peers import CT, EXPLICIT, QUICK, data_set
-from tests.scp_harness import SNAPSHOT, eventually, running, store
+from tests.scp_harness import SNAPSHOT, running, store
+from tests.waiting import eventually
 
 
 def settings(**changes: object) -> ConnectionSettings:

@@ -21,7 +21,8 @@ from dicom_adapter.net.connection import AssociationEnded
 from dicom_adapter.spool import AssociationSpool, Durability
 from tests.dicom_files import readable_files
 from tests.peers import CT, EXPLICIT, data_set
-from tests.scp_harness import eventually, running, store
+from tests.scp_harness import running, store
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("durability", Durability)

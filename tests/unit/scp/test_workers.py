@@ -34,8 +34,9 @@ from dicom_adapter.spool import Durability, Spool
 from dicom_adapter.spool.fs import FileSystem
 from dicom_adapter.spool.spool import SpoolLocked
 from tests.peers import CT, EXPLICIT, QUICK
-from tests.scp_harness import eventually, store
+from tests.scp_harness import store
 from tests.spool_faults import facts, record
+from tests.waiting import eventually
 
 SNAPSHOT = ConfigSnapshot(
     ae_titles={"BRAIN": ClaraAeTitle("brain", "BRAIN")},

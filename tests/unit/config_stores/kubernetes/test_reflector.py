@@ -12,8 +12,8 @@ from dicom_adapter.config_stores.kubernetes import client as client_module
 from dicom_adapter.config_stores.kubernetes import reflector as reflector_module
 from dicom_adapter.config_stores.kubernetes.cluster import Access
 from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
-from tests.config_stores import eventually
 from tests.unit.config_stores.kubernetes.house import SOURCE, SOURCES, House, has, hosts
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,11 +22,11 @@ async def test_what_others_do_is_seen(house: House) -> None:
     async with house.open() as store:
         assert (await store.list(Kind.SOURCE), house.changes) == ([], 0)
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
         house.kubectl_edit(SOURCES, "orthanc", {**SOURCE, "hostIp": "1.2.3.5"})
-        await eventually(lambda: has(store, "1.2.3.5"))
+        await until(lambda: has(store, "1.2.3.5"))
         house.kubectl_delete(SOURCES, "orthanc")
-        await eventually(lambda: has(store))
+        await until(lambda: has(store))
         assert house.changes == 3
         assert await store.version() == 4
 
@@ -34,11 +34,11 @@ async def test_what_others_do_is_seen(house: House) -> None:
 async def test_a_status_is_no_change(house: House) -> None:
     async with house.open() as store:
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: house.status(SOURCES, "orthanc").get("Enabled") is True)
+        await until(lambda: house.status(SOURCES, "orthanc").get("Enabled") is True)
         seen = house.fake.cluster.version
         # Both of our own writes came back by the watch before this one does.
         house.kubectl_create(SOURCES, "other", {**SOURCE, "aeTitle": "OTHER"})
-        await eventually(lambda: has(store, "1.2.3.4", "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4", "1.2.3.4"))
         assert house.changes == 2
         assert seen >= 102
 
@@ -49,9 +49,9 @@ async def test_a_watch_goes_on_where_it_ended(house: House, monkeypatch: pytest.
     async with house.open() as store:
         for number in range(3):
             house.kubectl_create(("imaging", "destinations"), f"d-{number}", {**SOURCE, "name": "d", "port": 1})
-        await eventually(lambda: house.fake.count("watch sources") >= 2)
+        await until(lambda: house.fake.count("watch sources") >= 2)
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
         assert house.fake.count("list sources") == 1
         assert store.stale() is None
 
@@ -60,13 +60,13 @@ async def test_what_is_too_old_is_listed_again(house: House, monkeypatch: pytest
     house.fake.bookmark_every = 3600.0
     async with house.open() as store:
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
         house.fake.stop()
         house.kubectl_delete(SOURCES, "orthanc")
         house.kubectl_create(SOURCES, "other", {**SOURCE, "hostIp": "h"})
         house.fake.compact()
         house.fake.start()
-        await eventually(lambda: has(store, "h"))
+        await until(lambda: has(store, "h"))
         assert house.fake.count("list sources") >= 2
 
 
@@ -74,10 +74,10 @@ async def test_410_under_an_open_watch(house: House) -> None:
     async with house.open() as store:
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
         house.fake.compact()  # whether or not the watch has seen it
-        await eventually(lambda: house.fake.count("list sources") >= 2)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: house.fake.count("list sources") >= 2)
+        await until(lambda: has(store, "1.2.3.4"))
         house.kubectl_delete(SOURCES, "orthanc")
-        await eventually(lambda: has(store))
+        await until(lambda: has(store))
 
 
 async def test_a_connection_that_breaks_loses_nothing(house: House) -> None:
@@ -85,9 +85,9 @@ async def test_a_connection_that_breaks_loses_nothing(house: House) -> None:
         for number in range(5):
             house.fake.drop_connections()
             house.kubectl_create(SOURCES, f"source-{number}", {**SOURCE, "hostIp": f"h{number}"})
-            await eventually(lambda number=number: _is_last(store, f"h{number}"))  # type: ignore[misc]
+            await until(lambda number=number: _is_last(store, f"h{number}"))  # type: ignore[misc]
         assert len(await store.list(Kind.SOURCE)) == 5
-        await eventually(lambda: store.stale() is None)
+        await until(lambda: store.stale() is None)
 
 
 async def test_a_watch_that_is_cut_off_now_and_then_is_no_failure_that_grows(
@@ -110,7 +110,7 @@ async def test_a_server_that_ends_watches_at_once_is_not_run_over(
     monkeypatch.setattr(client_module, "WATCH", 0)
     monkeypatch.setattr(reflector_module, "DELAYS", (0.02, 3600.0))
     async with house.open():
-        await eventually(lambda: house.fake.count("watch sources") >= 2)
+        await until(lambda: house.fake.count("watch sources") >= 2)
         await asyncio.sleep(0.2)  # time for hundreds of them
         assert house.fake.count("watch sources") == 2
 
@@ -119,7 +119,7 @@ async def test_without_the_right_to_watch_lists_do(house: House) -> None:
     house.fake.forbidden = {("watch", "sources")}
     async with house.open() as store:
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
 
 
 async def test_a_token_that_is_rotated_costs_nothing(house: House, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ async def test_a_token_that_is_rotated_costs_nothing(house: House, tmp_path: Pat
         token.write_text("second")
         house.fake.drop_connections()
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
         assert (await store.create(Kind.SOURCE, {**SOURCE, "aeTitle": "OTHER"})).metadata.name == "other"
 
 

@@ -14,8 +14,8 @@ from dicom_adapter.config_stores.kubernetes.client import connect
 from dicom_adapter.config_stores.kubernetes.cluster import Access
 from dicom_adapter.config_stores.kubernetes.store import KubernetesConfigStore
 from dicom_adapter.core.errors import TemporaryError
-from tests.config_stores import eventually
 from tests.unit.config_stores.kubernetes.house import BRAIN, SOURCE, SOURCES, House, has, hosts
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def test_the_last_known_resources_go_on_serving(house: House) -> None:
         await store.create(Kind.SOURCE, SOURCE)
         assert store.stale() is None
         house.fake.stop()
-        await eventually(lambda: store.stale() is not None)
+        await until(lambda: store.stale() is not None)
         before, version = store.stale(), await store.version()
         assert before is not None
         assert f"the API server {house.fake.url} cannot be reached" in before.reason
@@ -50,7 +50,7 @@ async def test_the_last_known_resources_go_on_serving(house: House) -> None:
         assert later is not None
         assert later.since == before.since
         house.fake.start()
-        await eventually(lambda: store.stale() is None)
+        await until(lambda: store.stale() is None)
         assert await store.version() == version
         await store.create(Kind.SOURCE, {**SOURCE, "aeTitle": "B"})
 
@@ -60,8 +60,8 @@ async def test_a_start_while_it_is_away_serves_what_was_known(house: House) -> N
         await store.create(Kind.SOURCE, SOURCE)
         await store.create(Kind.CLARA_AE_TITLE, BRAIN)
         known = [*await store.list(Kind.SOURCE), *await store.list(Kind.CLARA_AE_TITLE)]
-        await eventually(house.kept.exists)
-        await eventually(lambda: "BRAIN" in house.kept.read_text() and "ORTHANC" in house.kept.read_text())
+        await until(house.kept.exists)
+        await until(lambda: "BRAIN" in house.kept.read_text() and "ORTHANC" in house.kept.read_text())
     house.fake.stop()
     async with house.open() as store:
         found = [*await store.list(Kind.SOURCE), *await store.list(Kind.CLARA_AE_TITLE)]
@@ -70,18 +70,18 @@ async def test_a_start_while_it_is_away_serves_what_was_known(house: House) -> N
         assert stale is not None
         assert "cannot be reached" in stale.reason
         house.fake.start()
-        await eventually(lambda: store.stale() is None)
+        await until(lambda: store.stale() is None)
         house.kubectl_delete(SOURCES, "orthanc")
-        await eventually(lambda: has(store))
+        await until(lambda: has(store))
 
 
 async def test_since_when_outlives_restarts(house: House) -> None:
     async with house.open() as store:
-        await eventually(house.kept.exists)
+        await until(house.kept.exists)
     house.fake.stop()
     async with house.open() as store:
         first = store.stale()
-        await eventually(house.kept.exists)
+        await until(house.kept.exists)
     async with house.open() as store:
         assert first is not None
         second = store.stale()
@@ -100,7 +100,7 @@ async def test_resources_of_another_namespace_are_not_served(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with house.open():
-        await eventually(house.kept.exists)
+        await until(house.kept.exists)
     house.fake.stop()
     house.access = Access(house.fake.kubeconfig(tmp_path), "other")
     monkeypatch.setattr(store_module, "PATIENCE", 0.3)
@@ -120,7 +120,7 @@ async def test_a_disk_that_is_full_costs_only_what_is_kept(house: House) -> None
     house.kept.mkdir()
     async with house.open() as store:
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
 
 
 async def test_a_replace_between_two_changes_of_others_is_made_on_the_latest(house: House) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 
 from dicom_adapter.core.model import JobSpec, PayloadFile
-from tests.adapter_process import eventually
 from tests.clara_platform import COPY, connected
+from tests.waiting import eventually
 
 
 async def test_results_of_a_job_are_registered_for_the_agent(tmp_path: Path) -> None:

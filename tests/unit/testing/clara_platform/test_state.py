@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from dicom_adapter.engines.clara_platform.jobs_pb2 import (
 from dicom_adapter.testing.clara_platform import state
 from dicom_adapter.testing.clara_platform.state import Job, Platform, Refused, Run, command, copy
 from tests.clara_platform import COPY, UNKNOWN
+from tests.waiting import eventually
 
 WAIT, FAIL, PROGRAM = (digit * 32 for digit in "abc")
 
@@ -61,10 +61,7 @@ def refused(action: Callable[[], object]) -> int:
 
 
 def stopped(job: Job) -> Job:
-    deadline = time.monotonic() + 20
-    while job.state != JOB_STATE_STOPPED:
-        assert time.monotonic() < deadline, "it did not stop"
-        time.sleep(0.01)
+    eventually(lambda: job.state == JOB_STATE_STOPPED)
     return job
 
 
