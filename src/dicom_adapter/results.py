@@ -1,41 +1,27 @@
 """A finished job's result files: read, judged, and put where exports and quarantine take them from.
 
-Why here: the judgement is `core.results_policy`; this is its eyes and hands, and knows neither engines nor the store.
-SECURITY: result files are a program's output and sources are a peer's: links are not followed, only heads are read,
-inflated bytes are bounded. A Patient ID is compared in memory and goes nowhere else.
+Why here: the judgement is `core.results_policy`, the eyes are `result_heads`; these are the hands, which know neither
+engines nor the store. SECURITY: links are not followed. A Patient ID is compared in memory and goes nowhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
 import stat
-import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from typing import TYPE_CHECKING
 
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.results_policy import ResultFacts, ResultsCheck, Unreadable, quarantine_reasons
-from dicom_adapter.dicom.part10 import FileMeta, Part10Error, read_file_meta
-from dicom_adapter.dicom.uid import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_deflated
+from dicom_adapter.dicom.part10 import Part10Error
 
-MAX_FILE_META = 64 << 10  # bytes
-MAX_INFLATED = 16 << 20  # bytes of a deflated data set that are inflated for its head
-MAX_VALUE = 4096  # bytes of an element that is read
-
-_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
-_PATIENT_ID, _STUDY, _SERIES = 0x00100020, 0x0020000D, 0x0020000E
-_WANTED = frozenset({_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES})
+if TYPE_CHECKING:
+    from dicom_adapter.result_heads import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +97,20 @@ def stage_results(results: Sequence[Result], output: Path, accepted: Path, quara
 
 def _read(path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unreadable:
     try:
-        meta, head, size = _read_head(path)
+        head = _head(path)
     except Part10Error as error:
         return Unreadable(f"is not DICOM: {error}")
-    study = _uid(head, _STUDY)
+    study = head.study_instance_uid
     same_patient = None
     if study in patients:
-        same_patient = patients[study] is not None and _text(head, _PATIENT_ID) == patients[study]
+        same_patient = patients[study] is not None and head.patient_id == patients[study]
     return ResultFacts(
-        sop_class_uid=_uid(head, _SOP_CLASS),
-        sop_instance_uid=_uid(head, _SOP_INSTANCE),
+        sop_class_uid=head.sop_class_uid,
+        sop_instance_uid=head.sop_instance_uid,
         study_instance_uid=study,
-        series_instance_uid=_uid(head, _SERIES),
-        transfer_syntax_uid=meta.transfer_syntax_uid,
-        size=size,
+        series_instance_uid=head.series_instance_uid,
+        transfer_syntax_uid=head.transfer_syntax_uid,
+        size=head.size,
         same_patient=same_patient,
     )
 
@@ -132,72 +118,16 @@ def _read(path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unrea
 def _patient_of(path: Path) -> str | None:
     """The Patient ID of a source; None when it cannot be read, which no result then equals."""
     try:
-        return _text(_read_head(path)[1], _PATIENT_ID)
+        return _head(path).patient_id
     except Part10Error:
         return None
 
 
-def _read_head(path: Path) -> tuple[FileMeta, Dataset, int]:
-    """File Meta Information, data set up to the Series Instance UID, size in bytes. Raises Part10Error."""
-    with _storage_errors(), _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            raise Part10Error("it is empty")
-        meta = read_file_meta(file.read(MAX_FILE_META))
-        file.seek(meta.data_set_offset)
-        stream = _inflated(file) if is_deflated(meta.transfer_syntax_uid) else file
-        try:
-            head = read_dataset(
-                stream,
-                is_implicit_VR=meta.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
-                is_little_endian=meta.transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
-                stop_when=_behind_head,
-                specific_tags=list(_WANTED),
-            )
-        except OSError:
-            raise
-        except Exception as error:  # whatever pydicom trips over, it is the file
-            raise Part10Error("its data set cannot be read") from error
-    return meta, head, size
+def _head(path: Path) -> Head:
+    from dicom_adapter.result_heads import read_head  # noqa: PLC0415 - pydicom takes a third of a second, and starts wait
 
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise Part10Error("it is a link or a special file")
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        yield file
-
-
-def _behind_head(tag: int, _vr: str | None, length: int) -> bool:
-    number = int(tag)  # pydicom's own comparisons of tags take most of the time otherwise
-    if length > MAX_VALUE and number in _WANTED:
-        raise ValueError("a value of the head is too long")
-    return number > _SERIES  # tags ascend: PS3.5 7.1
-
-
-def _inflated(file: BinaryIO) -> BinaryIO:
-    try:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        return io.BytesIO(inflater.decompress(file.read(MAX_INFLATED), MAX_INFLATED))
-    except zlib.error as error:
-        raise Part10Error("its deflated data set cannot be inflated") from error
-
-
-def _value(head: Dataset, tag: int) -> bytes:
-    """The element as it stands in the file: pydicom's own conversion validates, and warns."""
-    element = head.get_item(tag)
-    return element.value or b"" if isinstance(element, RawDataElement) else b""
-
-
-def _uid(head: Dataset, tag: int) -> str:
-    return _value(head, tag).decode("ascii", "replace").strip("\0 ")
-
-
-def _text(head: Dataset, tag: int) -> str:
-    character_sets = _value(head, _CHARACTER_SET).decode("ascii", "replace").split("\\")
-    encodings = convert_encodings([each.strip("\0 ") for each in character_sets])
-    return decode_bytes(_value(head, tag), encodings, set()).strip("\0 ")
+    with _storage_errors():
+        return read_head(path)
 
 
 def _displayed(path: Path, output: Path) -> str:

@@ -7,9 +7,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-from pydicom import dcmread
-from pydicom.tag import BaseTag, Tag
-
 from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import Batch, Instance
 from dicom_adapter.core.ports import ProcessorContext
@@ -17,8 +14,8 @@ from dicom_adapter.core.ports import ProcessorContext
 GROUP_BY = "groupBy"  # contract 5.4, 5.6
 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
-_STUDY_INSTANCE_UID = Tag(0x0020, 0x000D)
-_SERIES_INSTANCE_UID = Tag(0x0020, 0x000E)
+_STUDY_INSTANCE_UID = 0x0020000D
+_SERIES_INSTANCE_UID = 0x0020000E
 
 
 class JobProcessor:
@@ -45,27 +42,29 @@ class JobProcessor:
                 context.submit_job(pipeline_id, instances, key=_key(batch, value))
 
 
-def _tag(text: str) -> BaseTag:
+def _tag(text: str) -> int:
     """The tag of 0020,000D, (0020,000D) or 0020000D."""
     found = _TAG.fullmatch(text.strip())
     if found is None:
         raise PermanentError(f"setting {GROUP_BY}: {text!r} is no DICOM tag, such as 0020,000D")
-    return Tag(int(found[1], 16), int(found[2], 16))
+    return int(found[1] + found[2], 16)
 
 
-def _grouped(context: ProcessorContext, tag: BaseTag) -> Mapping[str, Sequence[Instance]]:
+def _grouped(context: ProcessorContext, tag: int) -> Mapping[str, Sequence[Instance]]:
     groups: dict[str, list[Instance]] = {}
     for instance in context.instances:
         groups.setdefault(_value(context, instance, tag), []).append(instance)
     return groups
 
 
-def _value(context: ProcessorContext, instance: Instance, tag: BaseTag) -> str:
+def _value(context: ProcessorContext, instance: Instance, tag: int) -> str:
     """The attribute's value as text, "" where there is none. The two usual ones are known without a look."""
     if tag == _STUDY_INSTANCE_UID and instance.study_instance_uid:
         return instance.study_instance_uid
     if tag == _SERIES_INSTANCE_UID and instance.series_instance_uid:
         return instance.series_instance_uid
+    from pydicom import dcmread  # noqa: PLC0415 - a third of a second that only this setting costs
+
     try:
         dataset = dcmread(context.path(instance), stop_before_pixels=True, specific_tags=[tag])
         return str(dataset[tag].value or "") if tag in dataset else ""
