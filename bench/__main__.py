@@ -36,7 +36,7 @@ def main(
     chosen = _chosen(rows(size), only or [])
     with folders.session(_ROOT) as folder:  # not in /tmp, which may be memory
         facts = machine.describe(folder)
-        results = _measure(chosen, Session(folder), repeats or (1 if quick else 3), console)
+        results = _measure(chosen, Session(folder), repeats or (1 if quick else 7), console)
     today = datetime.datetime.now(datetime.UTC).date()
     if as_json:
         print(json.dumps(report.document(results, facts, today), indent=2))

@@ -46,9 +46,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure of the specification: `value` of the medians is at least, or at most, `bound`."""
+    """A figure of the specification: `value` of the medians is at least, or at most, `bound`. `ours`: whose it is."""
 
     words: str
+    ours: str
     value: Callable[[Medians], float]
     bound: float
     at_most: bool = False
@@ -59,7 +60,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of targets. `meaning`: what is measured, in words for the report."""
+    """One line of the table of targets.
+
+    `meaning`: what is measured, in words for the report. `ceiling`: the case that shows what can be had at most.
+    """
 
     key: str
     title: str
@@ -67,6 +71,7 @@ class Row:
     meaning: str
     cases: Sequence[Case]
     targets: Sequence[Target]
+    ceiling: str | None = None
 
 
 @dataclass
@@ -85,6 +90,14 @@ class Result:
         """The target's value; None when a figure that it needs is missing."""
         try:
             return target.value(self.medians)
+        except KeyError:
+            return None
+
+    def ceiling(self, target: Target) -> float | None:
+        """What the target's value would be if ours were the row's ceiling; None where there is no such thing."""
+        most = self.medians.get(self.row.ceiling or "")
+        try:
+            return None if most is None else target.value({**self.medians, target.ours: most})
         except KeyError:
             return None
 
@@ -113,14 +126,14 @@ def take(row: Row, session: Session, repeats: int, tell: Callable[[str], None]) 
 
 def throughput_over(ours: str, peer: str, factor: float) -> Target:
     """For rows in MB/s: `ours` is at least `factor` times `peer`."""
-    return Target(f"{factor:g} x {peer}", lambda medians: medians[ours] / medians[peer], factor)
+    return Target(f"{factor:g} x {peer}", ours, lambda medians: medians[ours] / medians[peer], factor)
 
 
 def speed_over(ours: str, peer: str, factor: float) -> Target:
     """For rows in seconds: `ours` is at least `factor` times as fast as `peer`."""
-    return Target(f"{factor:g} x {peer}", lambda medians: medians[peer] / medians[ours], factor)
+    return Target(f"{factor:g} x {peer}", ours, lambda medians: medians[peer] / medians[ours], factor)
 
 
 def at_most(case: str, bound: float, unit: str) -> Target:
     """The figure itself is limited."""
-    return Target(f"{case}: at most {bound:g} {unit}", lambda medians: medians[case], bound, at_most=True)
+    return Target(f"{case}: at most {bound:g} {unit}", case, lambda medians: medians[case], bound, at_most=True)

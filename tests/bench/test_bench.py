@@ -95,6 +95,15 @@ def test_cases_take_turns_and_medians_decide() -> None:
     assert [target.met(10.0) for target in row.targets[:2]] == [True, True]
 
 
+def test_the_ceiling_shows_what_a_target_could_be_at_most() -> None:
+    targets = [throughput_over("ours", "peer", 10), speed_over("ours", "peer", 1), at_most("other", 3, "s")]
+    figures = {"ours": [20.0], "peer": [2.0], "sink": [40.0]}
+    row = Row("row", "Row", "MB/s", "A row.", [], targets, ceiling="sink")
+    assert [Result(row, figures).ceiling(target) for target in targets] == [20.0, 0.05, 40.0]
+    without = Row("row", "Row", "MB/s", "A row.", [], targets)
+    assert [Result(without, figures).ceiling(target) for target in targets] == [None, None, None]
+
+
 def test_a_case_that_fails_is_reported_and_not_repeated() -> None:
     def fail(_: Session) -> float:
         raise receivers.BenchError("no peer")
@@ -107,8 +116,8 @@ def test_the_report_says_which_target_is_missed() -> None:
     row = Row("memory", "Memory", "MiB", "Growth.", [], [at_most("one", 64, "MiB"), at_most("two", 1, "MiB")])
     result = Result(row, {"one": [63.0], "two": [2.0, 3.0, 4.0]}, {"three": "not installed"})
     text = report.markdown([result], {"Python": "3.11"}, datetime.date(2026, 11, 22))
-    assert "| Memory | one: at most 64 MiB | 63 | yes |" in text
-    assert "| Memory | two: at most 1 MiB | 3 | **no** |" in text
+    assert "| Memory | one: at most 64 MiB | 63 | - | yes |" in text
+    assert "| Memory | two: at most 1 MiB | 3 | - | **no** |" in text
     assert "| two | 3 | 2 | 4 | 3 |" in text
     assert "not installed" in text
 
@@ -123,6 +132,7 @@ def test_a_session_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_every_target_names_cases_of_its_row() -> None:
     for row in rows(Size.quick()):
         medians = {case.name: 1.0 for case in row.cases}
+        assert row.ceiling is None or row.ceiling in medians
         assert row.targets
         for target in row.targets:
             assert isinstance(target, Target)
