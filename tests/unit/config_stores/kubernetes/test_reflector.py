@@ -98,10 +98,10 @@ async def test_a_watch_that_is_cut_off_now_and_then_is_no_failure_that_grows(
     monkeypatch.setattr(reflector_module, "DELAYS", (0.02, 3600.0))
     async with house.open() as store:
         for number in range(1, 4):
-            await eventually(lambda number=number: house.fake.count("watch sources") >= number)  # type: ignore[misc]
+            await until(lambda number=number: house.fake.count("watch sources") >= number)  # type: ignore[misc]
             house.fake.drop_connections()
         house.kubectl_create(SOURCES, "orthanc", SOURCE)
-        await eventually(lambda: has(store, "1.2.3.4"))
+        await until(lambda: has(store, "1.2.3.4"))
 
 
 async def test_a_server_that_ends_watches_at_once_is_not_run_over(
