@@ -23,6 +23,7 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FEWEST_FILES: Final = 64  # inodes; an association with one instance takes seven
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h: start writing, wait for nothing
 
 
@@ -124,9 +125,10 @@ class FileSystem:
     # The volume and its owner
 
     def space(self, directory: int) -> tuple[int, int]:
-        """(bytes of the volume, bytes of it that we may still use)."""
+        """(bytes of the volume, bytes of it that we may still use): none where hardly another file can be made."""
         volume = os.fstatvfs(directory)
-        return volume.f_blocks * volume.f_frsize, volume.f_bavail * volume.f_frsize
+        crowded = volume.f_files > 0 and volume.f_favail < _FEWEST_FILES  # 0 of 0: their number has no limit
+        return volume.f_blocks * volume.f_frsize, 0 if crowded else volume.f_bavail * volume.f_frsize
 
     def device(self, directory: int) -> int:
         return os.fstat(directory).st_dev

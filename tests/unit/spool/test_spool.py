@@ -561,6 +561,16 @@ def test_two_file_systems_are_refused(tmp_path: Path) -> None:
         Spool(tmp_path, Durability.INSTANCE, TwoDevices())
 
 
+@pytest.mark.parametrize(("files", "left", "usable"), [(1000, 63, 0), (1000, 64, 8192), (0, 0, 8192)])
+def test_a_volume_without_inodes_has_no_space(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, files: int, left: int, usable: int
+) -> None:
+    """A volume that counts none (btrfs) says 0 of 0."""
+    volume = os.statvfs_result((4096, 4096, 10, 3, 2, files, left, left, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: volume)
+    assert spool.space() == (40960, usable)
+
+
 def test_space(spool: Spool) -> None:
     total, free = spool.space()
     assert 0 <= spool.free_bytes() <= total
