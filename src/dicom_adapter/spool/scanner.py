@@ -55,12 +55,15 @@ class _Unreadable(Exception):
 def closed_associations(state: SpoolState, known: set[str]) -> Iterator[tuple[AssociationRecord, list[Instance]]]:
     """Associations with a durable outcome that are not among `known`, in the order in which they ended (promise 6).
 
+    What is removed by now is dropped from `known`, which would grow for ever.
     Instances come in order of arrival. A file that is torn goes to corrupt/, and its association becomes an
     interrupted one, as does one that lacks a file: what is not whole never goes on by itself.
     A folder that cannot be read is skipped, and tried again next time. OSError: none can be read.
     """
     closed: list[tuple[float, str, _Marker]] = []
-    for name in state.fs.names(state.new):
+    names = state.fs.names(state.new)
+    known.intersection_update(names)
+    for name in names:
         if name in known or name in state.live or not _is_id(name):
             continue
         with _skipping_on_error(name):

@@ -218,6 +218,17 @@ def test_associations_come_in_the_order_in_which_they_ended(spool: Spool) -> Non
     assert list(closed(spool)) == ["a2", "a3", "a1"]
 
 
+def test_what_is_removed_is_not_kept_in_mind(spool: Spool) -> None:
+    for name in ("a1", "a2"):
+        association = spool.open_association(record(name))
+        store(association, "1.2.3.1")
+        association.close(RELEASED, 1002.0)
+    known = {"a1", "a2"}
+    spool.remove_association("a1")
+    assert closed(spool, known) == {}
+    assert known == {"a2"}
+
+
 def test_a_live_association_is_left_alone(spool: Spool) -> None:
     association = spool.open_association(record("a1"))
     store(association, "1.2.3.1")
