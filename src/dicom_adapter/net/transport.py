@@ -65,6 +65,7 @@ class Transport:
         self._sock = sock
         self._tick = tick
         self._pipe: tuple[int, int] | None = None
+        self._splices = _CAN_SPLICE
         self._acknowledges_at_once = False
         sock.settimeout(None)
         interval = struct.pack("@ll", int(tick), int(tick % 1 * 1_000_000))  # struct timeval
@@ -102,7 +103,7 @@ class Transport:
 
         None: they cannot go there without passing through this process.
         """
-        if self._pipe is None and not self._make_pipe():
+        if not self._splices or (self._pipe is None and not self._make_pipe()):
             return None
         assert self._pipe is not None
         source, (out, into) = self._sock.fileno(), self._pipe
@@ -128,8 +129,10 @@ class Transport:
                     written += moved
                     left -= moved
             except OSError as error:
+                self._splices = error.errno != errno.EINVAL  # a file system that has no splice: by hand from now on
+                failure = error if self._splices else _copy(out, fd, left)
                 self._close_pipe()  # with what is still in it
-                return taken, written, error
+                return taken, written if failure else written + left, failure
             if taken < count:
                 now = time.monotonic()
                 until = until or now + self._tick
@@ -138,8 +141,6 @@ class Transport:
         return taken, written, None
 
     def _make_pipe(self) -> bool:
-        if not _CAN_SPLICE:
-            return False
         try:
             self._pipe = os.pipe()
         except OSError:  # out of descriptors: receive_into works as well
@@ -182,3 +183,16 @@ class Transport:
         """Idempotent."""
         self._close_pipe()
         self._sock.close()
+
+
+def _copy(source: int, target: int, count: int) -> OSError | None:
+    """Move so many bytes, which are there, from a pipe into a file; the error of the file, if it does not take them."""
+    try:
+        while count:
+            data = memoryview(os.read(source, count))
+            count -= len(data)
+            while data:
+                data = data[os.write(target, data) :]
+    except OSError as error:
+        return error
+    return None

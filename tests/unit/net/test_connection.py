@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import struct
 import threading
 import time
@@ -146,6 +147,40 @@ class TestBothRoles:
         for number in range(3):
             padding = b"\0" * (size % 2)  # PS3.8 Annex F
             assert (tmp_path / str(number)).read_bytes() == source.read_bytes()[4:] + padding
+
+    @pytest.mark.parametrize("full", [False, True])
+    def test_a_file_system_without_splice_gets_its_bytes_by_hand(
+        self, tmp_path: Path, full: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried = 0
+        real_splice, real_write = os.splice, os.write
+
+        def splice(source: int, target: int, count: int) -> int:
+            nonlocal tried
+            if stat.S_ISREG(os.fstat(target).st_mode):
+                tried += 1
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return real_splice(source, target, count)
+
+        def write(file: int, data: bytes) -> int:
+            if full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real_write(file, data)
+
+        monkeypatch.setattr(os, "splice", splice)
+        source = tmp_path / "source"
+        source.write_bytes(os.urandom(4 * MAX_PDU_LENGTH))
+        with acceptor(serve_storage(tmp_path)) as running:
+            connection = request(running.port)
+            with monkeypatch.context() as patch:
+                patch.setattr("dicom_adapter.net.transport.os.write", write)
+                store(connection, source)
+            store(connection, source)
+            connection.release()
+            connection.close()
+        assert tried == 1
+        assert ((tmp_path / "0").read_bytes() == source.read_bytes()) is not full
+        assert (tmp_path / "1").read_bytes() == source.read_bytes()
 
     def test_large_pdvs_go_by_splice(self, tmp_path: Path) -> None:
         sinks: list[FileSink] = []
