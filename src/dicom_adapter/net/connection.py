@@ -45,6 +45,7 @@ __all__ = [
     "ConnectFailed",
     "Connection",
     "DataSetSink",
+    "Nowhere",
     "PduLog",
     "Timeouts",
 ]
@@ -93,8 +94,8 @@ class DataSetSink(Protocol):
         """The file did not take the bytes: some are lost, and the rest of the data set comes through `write`."""
 
 
-class _Nowhere:
-    """Takes the data set of a command that nobody serves."""
+class Nowhere:
+    """A DataSetSink for a data set that nobody wants."""
 
     def write(self, fragment: memoryview) -> None:
         pass
@@ -239,7 +240,7 @@ class Connection:
         None: the peer asks to release. Make the outcome durable, then `confirm_release`.
         """
         if self._messages.expects_data_set:
-            self.receive_data_set(_Nowhere())
+            self.receive_data_set(Nowhere())
         self._progress_at = time.monotonic()
         while True:
             event = self._next_event()

@@ -18,7 +18,7 @@ from dicom_adapter.dicom.dimse import response, unrecognized_operation
 from dicom_adapter.dicom.pdu import AcceptedContext
 from dicom_adapter.dicom.status import Status
 from dicom_adapter.identifiers import new_id
-from dicom_adapter.net.connection import AssociationEnded, DataSetSink
+from dicom_adapter.net.connection import AssociationEnded, DataSetSink, Nowhere
 
 log = structlog.get_logger("scp")
 
@@ -95,23 +95,7 @@ class Request:
     def drain(self) -> None:
         """Read and forget the data set, if it is still to come: the next command stands behind it."""
         if self._unread:
-            self.receive_data_set(_Nowhere())
-
-
-class _Nowhere:
-    """A sink for a data set that nobody wants."""
-
-    def write(self, fragment: memoryview) -> None:
-        pass
-
-    def splice_fd(self) -> int | None:
-        return None
-
-    def spliced(self, count: int) -> None:
-        pass
-
-    def failed(self, error: OSError) -> None:
-        pass
+            self.receive_data_set(Nowhere())
 
 
 Operation = Callable[[Request], None]
