@@ -65,6 +65,7 @@ class AssociationThreads:
             self._admit, self._let_linger, register, storage, settings.max_pdu_length
         )
         self._ended = threading.Condition()
+        self._most_pending = settings.max_pending
         self._threads: set[threading.Thread] = set()
         self._connections: dict[Connection, bool] = {}  # in order of arrival; True: it may be dropped
 
@@ -94,6 +95,7 @@ class AssociationThreads:
         """End every connection that holds no association."""
         with self._ended:
             pending = self._pending()
+            self._connections.update(dict.fromkeys(pending, False))
         for connection in pending:
             connection.wake()
 
@@ -102,6 +104,8 @@ class AssociationThreads:
 
         May be called again, to grant less.
         """
+        with self._ended:
+            self._most_pending = 0  # nor is any waited for that has ended by now
         self.drop_pending()
         self._wait_for_end(grace)
         with self._ended:
@@ -150,7 +154,7 @@ class AssociationThreads:
         """One more without an association; with one too many the oldest is dropped."""
         self._connections[connection] = True
         pending = self._pending()
-        if len(pending) > self._settings.max_pending:
+        if len(pending) > self._most_pending:
             self._connections[pending[0]] = False  # it is gone already, though its thread may not know yet
             self._register.count("connections_dropped")
             pending[0].wake()

@@ -100,8 +100,10 @@ def test_a_peer_that_does_not_close_after_its_release_makes_room_for_others(tmp_
         for _ in range(8):
             scp.associate().release()
         eventually(lambda: len(scp.threads._connections) == 2)
-        scp.threads.drop_pending()  # nor does a stop wait for them
+        stopping = threading.Thread(target=scp.threads.stop, args=(1000,))
+        stopping.start()  # nor does a stop wait for them
         eventually(lambda: not scp.threads._connections)
+        stopping.join()
 
 
 def test_a_connection_without_a_request_is_closed_at_artim(tmp_path: Path) -> None:
