@@ -87,7 +87,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_day_of_an_adapter(house: House) -> None:
-    house.command("stop", "-y", status=3)
+    assert f"{house.config} is not running" in house.command("stop", "-y", status=3).stderr
     house.command("status", status=3)
 
     started = house.command("start")

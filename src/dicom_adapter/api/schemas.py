@@ -154,7 +154,7 @@ class ResultsTaskDetail(ResultsTask):
 
 
 class Study(Schema):
-    """`stage` says where it is, `waits` why it does not go on."""
+    """`stage` says where it is, `waits` why it does not go on; when it is done, why not everything arrived."""
 
     study_instance_uid: str
     called_ae_titles: tuple[str, ...]

@@ -152,7 +152,7 @@ LISTINGS = (
         "studies",
         "Studies, with where each is and why it waits.",
         schemas.Study,
-        ("Study Instance UID", "Received by", "Series#", "Instances#", "Last received", "Stage", "Waits"),
+        ("Study Instance UID", "Received by", "Series#", "Instances#", "Last received", "Stage", "Why"),
         _study,
         has_states=False,
     ),

@@ -55,10 +55,16 @@ def stop(
     settings = loaded(file).settings
     running = run_file.running(settings.storage.temporary)
     if running is None:
-        raise CliError(ExitCode.NOT_RUNNING, "the adapter is not running")
+        raise CliError(ExitCode.NOT_RUNNING, _not_running(file))
     if not yes:
         typer.confirm(f"Stop the adapter (process {running.pid})?", abort=True)
     _stop(settings, running)
+
+
+def _not_running(file: Path | None) -> str:
+    """An adapter is known by its file: one that was started with another is not this one."""
+    other = "" if file else "; one that was started with `-f FILE` is stopped with the same"
+    return f"the adapter of {file or default_path()} is not running{other}"
 
 
 def restart(file: FileOption = None, timeout: TimeoutOption = _TIMEOUT) -> None:

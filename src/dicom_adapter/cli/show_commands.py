@@ -15,7 +15,9 @@ from dicom_adapter.cli.outcome import ExitCode
 from dicom_adapter.cli.output import count, counts, duration, facts, moment, print_json, printable, say, size, table
 from dicom_adapter.cli.target import JsonOption, asks
 from dicom_adapter.core.model import ExportState, JobState
+from dicom_adapter.core.whereabouts import Stage
 from dicom_adapter.dicom.pdu import AAssociateRJ
+from dicom_adapter.dicom.status import words
 
 
 def register(app: typer.Typer) -> None:
@@ -89,14 +91,14 @@ def _places(resources: Sequence[schemas.Resources]) -> Iterator[str]:
 
 def _polling(service: schemas.ResultsService) -> str:
     """How the Results Service is polled, in words."""
-    words = f"{service.endpoint} {service.state} as {service.agent} since {moment(service.since)}"
+    told = f"{service.endpoint} {service.state} as {service.agent} since {moment(service.since)}"
     if service.reason:
-        words += f": {service.reason}"
-    return words + (f"; {count(service.unreported, 'task')} not reported yet" if service.unreported else "")
+        told += f": {service.reason}"
+    return told + (f"; {count(service.unreported, 'task')} not reported yet" if service.unreported else "")
 
 
 def _since_then(counters: Mapping[str, int]) -> str:
-    """associations_accepted: 2, instances: 9, ... -> words, those of one thing together."""
+    """associations_accepted: 2, instances: 9, ... -> what happened, of one thing together."""
     things: dict[str, list[str]] = {}
     for name, number in counters.items():
         thing, _, what = name.partition("_")
@@ -104,11 +106,13 @@ def _since_then(counters: Mapping[str, int]) -> str:
             continue
         if thing == "bytes":
             things.setdefault("instances", []).append(size(number))
+        elif thing == "failures":
+            things.setdefault(thing, []).append(f"{number} {words(int(what, 16))}")
         elif what.startswith("rejected_"):
             things.setdefault(thing, []).append(f"{number} rejected ({_rejection(what)})")
         else:
             things.setdefault(thing, []).append(f"{number} {what.replace('_', ' ') or 'received'}")
-    return "; ".join(f"{thing}: {', '.join(words)}" for thing, words in things.items()) or "nothing"
+    return "; ".join(f"{thing}: {', '.join(told)}" for thing, told in things.items()) or "nothing"
 
 
 def _rejection(counter: str) -> str:
@@ -132,7 +136,7 @@ def study(
     say(f"Study {found.study_instance_uid}")
     say(f"{found.instances} instances in {found.series} series, {size(found.bytes)}, {found.stage}")
     if found.waits:
-        say(f"It waits: {found.waits}")
+        say(found.waits if found.stage == Stage.DONE else f"It waits: {found.waits}")
     table(
         ("Time", "Duration#", "What", "Id", "State", ""),
         (
@@ -150,12 +154,16 @@ def _lasting(entry: schemas.TimelineEntry) -> str:
 @asks
 def job_logs(asked: Client, id_: IdArgument, as_json: JsonOption = False) -> None:
     """What a job's last attempt wrote to stdout and stderr."""
-    answer = asked.get(f"{find(asked, id_, 'job')}/logs")
+    path = find(asked, id_, "job")
+    answer = asked.get(f"{path}/logs")
     if as_json:
         print_json(answer)
         return
     found = schemas.JobLogs.model_validate(answer)
-    say(f"job {found.job}, attempt {found.attempt}")
+    job = schemas.Job.model_validate(asked.get(path))
+    say(f"job {found.job}, attempt {found.attempt}: {job.state}")
+    if waits := why(job.reason, job.next_attempt_in):  # a command that did not start has written nothing
+        say(waits)
     if found.elsewhere is not None:
         say(found.elsewhere)
         return

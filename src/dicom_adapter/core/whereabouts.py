@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
 
+RESULTS_COME_LATER = "its results come through the Results Service"  # of a job: nothing to tell once they came
+
 
 class Stage(StrEnum):
     """The stages in the order of a study's trip. The first three need a person."""
@@ -26,7 +28,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """`waits`: why it does not go on at this instant, or None."""
+    """`waits`: why it does not go on at this instant; of what is done, why not all of it arrived. Or None."""
 
     stage: Stage
     waits: str | None = None
@@ -62,11 +64,15 @@ def whereabouts(
 ) -> Whereabouts:
     """Where the work over these batches is. `steady`: the time now on the steady clock."""
     answers = [_batch(batch, steady) for batch in batches]
-    answers += [_job(job, steady) for job in jobs]
+    came = any(task.results_task_id is not None for task in exports)
+    answers += [_job(job, steady) for job in jobs if not (came and job.reason == RESULTS_COME_LATER)]
     answers += [_export(task, steady) for task in exports]
     if not answers:
         return Whereabouts(Stage.SET_ASIDE, "its association was aborted: it is kept for a while and never submitted")
-    return min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
+    first = min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
+    if first.stage is not Stage.DONE:
+        return first
+    return Whereabouts(Stage.DONE, "; ".join(answer.waits for answer in answers if answer.waits is not None) or None)
 
 
 def _batch(batch: BatchFacts, steady: float) -> Whereabouts:
@@ -89,8 +95,10 @@ def _job(job: Job, steady: float) -> Whereabouts:
         case JobState.FAILED:
             commands = f"`clara dicom job logs {job.id}`, then `clara dicom retry {job.id}`"
             return Whereabouts(Stage.FAILED, f"job {job.id}: {job.reason} ({commands})")
-        case JobState.SUCCEEDED | JobState.CANCELED:
-            return Whereabouts(Stage.DONE)
+        case JobState.SUCCEEDED:
+            return _done(f"job {job.id}", job.reason, f"clara dicom job show {job.id}")
+        case JobState.CANCELED:
+            return _done(f"job {job.id}", job.reason, f"clara dicom retry {job.id}")
         case JobState.STARTED:
             return Whereabouts(Stage.RUNNING, _retry(job.reason, job.next_attempt_at, steady))
         case JobState.QUEUED | JobState.CREATED | JobState.UPLOADED:
@@ -114,8 +122,15 @@ def _export(task: ExportTask, steady: float) -> Whereabouts:
             waits = _retry(task.reason, task.next_attempt_at, steady)
             after = f" after {task.attempts} tries" if waits and task.attempts > 1 else ""
             return Whereabouts(Stage.EXPORTING, f"for {task.destination}{after}: {waits}" if waits else None)
-        case ExportState.SUCCEEDED | ExportState.CANCELED:
-            return Whereabouts(Stage.DONE)
+        case ExportState.SUCCEEDED:
+            return _done(f"export to {task.destination}", task.reason, f"clara dicom export show {task.id}")
+        case ExportState.CANCELED:
+            return _done(f"export to {task.destination}", task.reason, f"clara dicom retry {task.id}")
+
+
+def _done(what: str, reason: str | None, command: str) -> Whereabouts:
+    """Done; a reason says what did not go as a person may expect: results in quarantine, files that failed."""
+    return Whereabouts(Stage.DONE, f"{what}: {reason} (`{command}`)" if reason else None)
 
 
 def _retry(reason: str | None, next_attempt_at: float | None, steady: float) -> str | None:

@@ -98,6 +98,7 @@ STATUS: dict[str, Any] = {
             "instances": 7,
             "instances_ignored": 0,
             "bytes": 2048,
+            "failures_a700": 4,
         },
     },
     "storage": {"path": "/s", "freeBytes": 1 << 30, "reservedBytes": 1, "accepting": False, "healthy": True},
@@ -158,6 +159,7 @@ def test_status(api: ApiStub) -> None:
 def test_counters_are_words(api: ApiStub) -> None:
     out = run(api, "status").stdout
     since = "associations: 3 accepted, 2 rejected (calling-ae-title-not-recognized); instances: 7 received, 2.0 KiB"
+    since += "; failures: 4 A700H Refused: out of resources"
     assert since in out
 
 
@@ -233,6 +235,14 @@ def test_timeline(api: ApiStub) -> None:
         assert "..." in out
 
 
+def test_a_study_that_is_done_waits_for_nothing(api: ApiStub) -> None:
+    done = {**STUDY, "stage": "done", "waits": "job j1: 2 of 2 result files are in quarantine", "timeline": []}
+    api.answers["GET /api/v1/studies/1.2.840.99"] = done
+    out = run(api, "study", "1.2.840.99").stdout
+    assert "\njob j1: 2 of 2 result files are in quarantine\n" in out
+    assert "It waits" not in out
+
+
 def test_a_study_that_can_be_two_is_asked_for_again(api: ApiStub) -> None:
     result = run(api, "study", "1.2.840", status=2)
     assert "can be one of 2" in result.stderr
@@ -249,8 +259,9 @@ def test_an_old_study_is_asked_of_the_api_itself(api: ApiStub) -> None:
 def test_job_logs_by_any_part_of_the_id(api: ApiStub, reference: str) -> None:
     logs = {"job": JOB["id"], "attempt": 2, "stdout": "line 1\nline \x1b[2J2\n", "stderr": ""}
     api.answers[f"GET /api/v1/jobs/{JOB['id']}/logs"] = logs
+    api.answers[f"GET /api/v1/jobs/{JOB['id']}"] = {**JOB, "state": "failed", "reason": "command 'x': not found"}
     out = run(api, "job", "logs", reference).stdout
-    assert "attempt 2" in out
+    assert f"job {JOB['id']}, attempt 2: failed\ncommand 'x': not found" in out
     assert "line 1\nline \\x1b[2J2\n" in out
     assert "--- stderr (empty)" in out
 
@@ -258,6 +269,7 @@ def test_job_logs_by_any_part_of_the_id(api: ApiStub, reference: str) -> None:
 def test_where_logs_are_that_are_not_here(api: ApiStub) -> None:
     logs = {"job": JOB["id"], "attempt": 1, "stdout": "", "stderr": "", "elsewhere": "it is job 0fcd of the platform"}
     api.answers[f"GET /api/v1/jobs/{JOB['id']}/logs"] = logs
+    api.answers[f"GET /api/v1/jobs/{JOB['id']}"] = JOB
     out = run(api, "job", "logs", JOB["id"]).stdout
     assert "it is job 0fcd of the platform" in out
     assert "stdout" not in out

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
-from dicom_adapter.core.whereabouts import BatchFacts, Stage, in_words, whereabouts
+from dicom_adapter.core.whereabouts import RESULTS_COME_LATER, BatchFacts, Stage, in_words, whereabouts
 
 NOW = 1000.0
 BATCH = BatchFacts("b1", BatchState.PROCESSED)
@@ -98,6 +98,39 @@ def test_every_state_has_a_place() -> None:
 def test_table(batch: BatchFacts, job: Job | None, export: ExportTask | None, stage: Stage, waits: str | None) -> None:
     found = whereabouts([batch], [job] if job else [], [export] if export else [], NOW)
     assert (found.stage, found.waits) == (stage, waits)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "exports", "waits"),
+    [
+        ([replace(JOB, reason="2 in quarantine")], [], "job j1: 2 in quarantine (`clara dicom job show j1`)"),
+        (
+            [replace(JOB, state=JobState.CANCELED, reason="by a person")],
+            [],
+            "job j1: by a person (`clara dicom retry j1`)",
+        ),
+        (
+            [replace(JOB, reason="1 in quarantine"), replace(JOB, id="j2")],
+            [replace(EXPORT, reason="1 of 2 files failed"), replace(EXPORT, id="e2")],
+            "job j1: 1 in quarantine (`clara dicom job show j1`); "
+            "export to PACS: 1 of 2 files failed (`clara dicom export show e1`)",
+        ),
+        (
+            [JOB],
+            [replace(EXPORT, state=ExportState.CANCELED, reason="by a person")],
+            "export to PACS: by a person (`clara dicom retry e1`)",
+        ),
+        (
+            [replace(JOB, reason=RESULTS_COME_LATER)],
+            [],
+            "job j1: its results come through the Results Service (`clara dicom job show j1`)",
+        ),
+        ([replace(JOB, reason=RESULTS_COME_LATER)], [replace(EXPORT, job_id=None, results_task_id="r1")], None),
+    ],
+)
+def test_done_says_what_did_not_arrive(jobs: list[Job], exports: list[ExportTask], waits: str | None) -> None:
+    found = whereabouts([BATCH], jobs, exports, NOW)
+    assert (found.stage, found.waits) == (Stage.DONE, waits)
 
 
 def test_what_needs_a_person_comes_first() -> None:
