@@ -116,8 +116,8 @@ class Live:
             storage = self.storage()
             if not storage.accepting:
                 reasons.append(
-                    f"too little free space: {_gib(storage.free_bytes)}, and {_gib(storage.reserved_bytes)} must stay "
-                    "free (`storage.reserve-space`, `storage.watermark-percent`)"
+                    f"too little free space: {_size(storage.free_bytes)}, and {_size(storage.reserved_bytes)} must "
+                    "stay free (`storage.reserve-space`, `storage.watermark-percent`)"
                 )
         try:
             self.database.check()
@@ -164,5 +164,5 @@ class Live:
         return 1 + (pipeline.retries if pipeline else 0)
 
 
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB"
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count >> 20} MiB"

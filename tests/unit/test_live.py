@@ -85,7 +85,7 @@ def test_it_does_not_listen(house: House) -> None:
 def test_the_disk_is_too_full(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(house.spool, "space", lambda: (1 << 40, 0))
     [reason] = house.live.not_ready()
-    assert reason.startswith("too little free space: 0.0 GiB")
+    assert reason.startswith("too little free space: 0 MiB, and 0 MiB must stay free (`storage.reserve-space`")
     assert not house.live.storage().accepting
 
 

@@ -68,7 +68,8 @@ def decide(
         return _rejected_by_user(
             RejectReasonUser.CALLED_AE_TITLE_NOT_RECOGNIZED,
             f"{peer} called '{rq.called_ae_title}', which is none of our AE Titles ({ours}; case matters); "
-            "correct the called AE Title at the sender, or add it to dicom.scp.ae-titles",
+            "correct the called AE Title at the sender, or add it (dicom.scp.ae-titles, or "
+            "`clara dicom create aetitle`)",
         )
     limit = snapshot.scp.max_associations
     if open_associations >= limit:
@@ -105,11 +106,15 @@ def _why_unknown(calling: str, peer_host: str, snapshot: ConfigSnapshot, address
         return None
     hosts = [source.host for source in snapshot.sources if source.ae_title.casefold() == calling.casefold()]
     if not hosts:
-        return "is not among the sources; add it to dicom.scp.sources, or set dicom.scp.reject-unknown-sources: false"
+        return (
+            "is not among the sources; add it (dicom.scp.sources, or `clara dicom create source`), "
+            "or set dicom.scp.reject-unknown-sources: false"
+        )
     if not snapshot.scp.check_source_host or any(same_host(host, peer_host, addresses_of) for host in hosts):
         return None
     return (
-        f"is a source that must call from {' or '.join(hosts)}; correct its host-ip in dicom.scp.sources, "
+        f"is a source that must call from {' or '.join(hosts)}; correct its host-ip (in dicom.scp.sources, or by "
+        "`clara dicom delete source` and `create source`), "
         "or set dicom.scp.check-source-host: false where addresses are translated"
     )
 

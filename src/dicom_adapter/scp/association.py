@@ -127,7 +127,7 @@ class _Association:
                 self._log_message(command, answer)
             if answer is not None:
                 if answer.status != Status.SUCCESS:
-                    self._note_failure(answer.status or 0)
+                    self._note_failure(answer)
                 crash_point("scp.before_response")
                 connection.send_command(context_id, answer)
                 self._storage.prepare()
@@ -153,10 +153,11 @@ class _Association:
             answer_extended=_answer_extended,
         )
 
-    def _note_failure(self, status: int) -> None:
+    def _note_failure(self, answer: CommandSet) -> None:
+        status = answer.status or 0
         self._open.failures += 1
         self._environment.register.count(f"failures_{status:04x}")
-        log.warning("request refused", association=self._open.record.id, status=words(status))
+        log.warning("request refused", association=self._open.record.id, status=words(status), why=answer.error_comment)
 
     def _end(self, outcome: AssociationOutcome, why: str) -> None:
         """Whatever happened: mark the end, and free the place after that: batching waits for it."""

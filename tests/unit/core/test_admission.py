@@ -95,9 +95,10 @@ def test_decision(
 @pytest.mark.parametrize(
     ("calling", "called", "snapshot", "words"),
     [
-        ("CT02", "BRAIN", SNAPSHOT, "add it to dicom.scp.sources"),
+        ("CT02", "BRAIN", SNAPSHOT, "add it (dicom.scp.sources, or `clara dicom create source`)"),
         ("PACS", "BRAIN", SNAPSHOT, "must call from pacs.example; correct its host-ip"),
         ("CT01", "brain", SNAPSHOT, "none of our AE Titles (BRAIN, Lung; case matters)"),
+        ("CT01", "brain", SNAPSHOT, "or add it (dicom.scp.ae-titles, or `clara dicom create aetitle`)"),
         ("CT01", "X", replace(SNAPSHOT, ae_titles={}), "none of our AE Titles (none;"),
     ],
 )
