@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from dicom_adapter.api.json_body import BadBodyError, NotJsonError
 from dicom_adapter.api.openapi import DescribedApi
 from dicom_adapter.api.schemas import Problem
+from dicom_adapter.config.invalid import in_words
 from dicom_adapter.config.resources import InvalidResourceError
 from dicom_adapter.config.store import AlreadyExistsError, ConflictError, NotFoundError, ReadOnlyError
 from dicom_adapter.core.errors import AdapterError
@@ -86,7 +87,7 @@ def install(app: DescribedApi) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {in_words(one)}" for one in error.errors())
         return _answer(Problem(title="Invalid request", status=400, detail=found))
 
 

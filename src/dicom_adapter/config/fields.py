@@ -51,7 +51,7 @@ def ae_title(text: str) -> str:
     """Trim and check an AE Title (PS3.5 6.2: leading and trailing spaces do not count). Raises ValueError."""
     trimmed = text.strip(" ")
     if not 1 <= len(trimmed) <= 16 or not _DEFAULT_REPERTOIRE.fullmatch(trimmed):
-        raise ValueError("not an AE Title")
+        raise ValueError("not an AE Title: 1 to 16 printable ASCII characters, without backslash")
     return trimmed
 
 

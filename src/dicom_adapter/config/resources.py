@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from dicom_adapter.config import fields, processor_settings
+from dicom_adapter.config import fields, invalid, processor_settings
 from dicom_adapter.core.snapshot import DEFAULT_PROCESSOR, is_job_processor
 
 GROUP = "dicom.clara.nvidia.com"
@@ -252,7 +252,7 @@ def parse_spec(kind: Kind, body: Mapping[str, object]) -> Spec:
 def wrong_fields(kind: Kind, error: ValidationError) -> str:
     """Each field that is wrong, with why."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or kind}: {item['msg']}"
+        f"{'.'.join(str(part) for part in item['loc']) or kind}: {invalid.in_words(item)}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     )
 

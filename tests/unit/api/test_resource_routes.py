@@ -120,7 +120,7 @@ async def test_what_exists_is_not_made_again(api: Api, plural: str) -> None:
     ("body", "words"),
     [
         ([], "one JSON object"),
-        ({}, "spec: Field required"),
+        ({}, "spec: required"),
         ({"spec": []}, "spec: "),
         (SPECS["sources"], "aeTitle: "),
         ({"spec": SPECS["sources"], "apiVersion": "v1"}, "apiVersion: "),
