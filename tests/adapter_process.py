@@ -37,6 +37,7 @@ def configuration(**sections: Any) -> dict[str, Any]:
                 "ae-titles": [{"ae-title": "LUNG"}],
                 "reject-unknown-sources": False,
                 "max-associations": 5,
+                "worker-processes": 1,  # ready sooner; tests of several scanners at once ask for more
             },
             "scu": {"destinations": [], "retry-delays": [0.2, 0.4, 0.8]},
         },

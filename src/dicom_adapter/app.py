@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -373,6 +374,8 @@ class Adapter:
         )
         workers = asyncio.create_task(self._supervisor.run(stopping))
         try:
+            gc.freeze()  # what is here now stays: no later collection has to look at it
+            gc.enable()
             run_file.write(self._layout.root, api.url)  # where the commands find us
             log.info("ready", version=__version__, scp_port=self._listener.port, api=api.url)
             await api.serve(app, stopping)

@@ -130,15 +130,15 @@ class House:
 
     def __post_init__(self) -> None:
         self.runs = self.folder / "runs"
+        self.adapter = AdapterProcess(self.folder, self.configuration())
+
+    def configuration(self, workers: int = 1) -> dict[str, Any]:
         command = [sys.executable, "-S", "-E", "-c", PIPELINE, "{input}", "{output}", str(self.runs)]
         destination = {"name": "PACS", "host-ip": "127.0.0.1", "port": self.pacs.port, "ae-title": "ARCHIVE"}
-        self.adapter = AdapterProcess(
-            self.folder,
-            configuration(
-                dicom={"scu": {"destinations": [destination]}},
-                pipelines=[{"id": "p1", "name": "copy", "command": command, "destinations": ["PACS"]}],
-                **{"pipeline-mappings": [{"name": "copy", "clara-ae-title": "LUNG", "pipeline-id": "p1"}]},
-            ),
+        return configuration(
+            dicom={"scp": {"worker-processes": workers}, "scu": {"destinations": [destination]}},
+            pipelines=[{"id": "p1", "name": "copy", "command": command, "destinations": ["PACS"]}],
+            **{"pipeline-mappings": [{"name": "copy", "clara-ae-title": "LUNG", "pipeline-id": "p1"}]},
         )
 
     def images(self, count: int) -> list[Image]:
@@ -274,6 +274,7 @@ def test_deaths_at_any_moment_under_load(house: House) -> None:
                 if ended and len(got) == 2:
                     released.add(images[0].study)
 
+    house.adapter.configure(house.configuration(workers=2))
     house.adapter.start()
     port = house.adapter.port
     up.set()

@@ -118,7 +118,7 @@ def test_two_patients_with_two_studies_each_over_eight_associations_at_once(tmp_
     ]
     mapped = {"one": "BYSTUDY", "two": "BYPATIENT", "three": "BYPATIENT"}
     config = configuration(
-        dicom={"scp": {"max-associations": 8, "ae-titles": entries}},
+        dicom={"scp": {"max-associations": 8, "worker-processes": 2, "ae-titles": entries}},
         **{
             "pipeline-mappings": [{"name": name, "clara-ae-title": title} for name, title in mapped.items()],
             "pipelines": [pipeline(name) for name in mapped],

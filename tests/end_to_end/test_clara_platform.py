@@ -200,19 +200,29 @@ def test_a_batch_whose_files_are_gone_leaves_no_pending_job(server: Server, hous
     assert job.status == JOB_STATUS_CANCELED
 
 
-def test_a_canceled_job_is_canceled_there(server: Server, house: AdapterProcess) -> None:
-    """Even one whose ids were never stored."""
-    house.start({VARIABLE: "job.after_create"})
-    send(house.port, ct_series(1))
-    house.wait()
-    server.faults.unavailable = True
-    house.start()
-    [job] = eventually(lambda: [one for one in house.items("jobs") if one["reason"]])
-    assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 503  # while it is away, nobody can know
-    assert server.platform.jobs[0].state == JOB_STATE_PENDING
-    server.faults.unavailable = False
-    assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 200
-    assert [one.status for one in server.platform.jobs] == [JOB_STATUS_CANCELED]
+def test_a_canceled_job_is_canceled_there(tmp_path: Path) -> None:
+    """Even one whose ids were never stored; and by then it may run."""
+    with serving(tmp_path, {COPY: until_stopped}) as server:
+        house = adapter(tmp_path, server)
+        try:
+            house.start({VARIABLE: "job.after_create"})
+            send(house.port, ct_series(1))
+            house.wait()
+            server.faults.unavailable = True
+            house.start()
+            [job] = eventually(lambda: [one for one in house.items("jobs") if one["reason"]])
+            assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 503  # while it is away, nobody can know
+            assert server.platform.jobs[0].state == JOB_STATE_PENDING
+            server.faults.unavailable = False
+            assert house.post(f"/api/v1/jobs/{job['id']}/cancel") == 200
+            assert [one.status for one in server.platform.jobs] == [JOB_STATUS_CANCELED]
+        finally:
+            house.close()
+
+
+def until_stopped(_source: Path, _target: Path, stopped: threading.Event) -> None:
+    """A pipeline that goes on until it is canceled."""
+    stopped.wait()
 
 
 def test_the_spool_keeps_a_batch_until_the_platform_has_it(tmp_path: Path) -> None:

@@ -234,7 +234,8 @@ def sliding(timeout: int) -> dict[str, Any]:
 
 
 def test_one_study_over_five_associations_is_one_job(tmp_path: Path, pacs: Pacs, pacs_port: int) -> None:
-    adapter = house(tmp_path, pacs_port, process(COPY), dicom=sliding(2))
+    workers = {"scp": {"worker-processes": 2}}
+    adapter = house(tmp_path, pacs_port, process(COPY), dicom=merged(sliding(2), workers))
     adapter.start()
     try:
         port = adapter.port
