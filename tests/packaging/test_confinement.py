@@ -34,6 +34,7 @@ storage: {temporary: ./storage}
 CONFINE = """\
 set -e
 mount --make-rprivate /
+mount --bind -o ro "$PACKAGES" "$HOUSE/packages"
 mount -t tmpfs tmpfs /tmp
 mount --bind "$HOUSE/storage" "$HOUSE/storage"
 mount -o remount,bind,ro /
@@ -80,7 +81,8 @@ def house(wheel: Path) -> Iterator[Path]:
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "env" / "bin" / "python"), "install", "--quiet"]
         subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True, capture_output=True)
         site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "env")}))
-        (site / "dependencies.pth").write_text(f"{PACKAGES}\n")
+        (folder / "packages").mkdir()  # where those of the tests are mounted: the checkout may lie below /tmp
+        (site / "dependencies.pth").write_text(f"{folder / 'packages'}\n")
         (folder / "app.yaml").write_text(CONFIGURATION)
         (folder / "inside").write_text(INSIDE)
         (folder / "storage").mkdir()
@@ -93,6 +95,7 @@ def test_the_root_is_read_only_the_user_is_nobody_and_the_port_is_104(house: Pat
     environment = {
         "PATH": os.environ["PATH"],
         "HOUSE": str(house),
+        "PACKAGES": PACKAGES,
         "NOBODY": UID,
         "HOME": str(house / "storage"),
         "PYTHONDONTWRITEBYTECODE": "1",

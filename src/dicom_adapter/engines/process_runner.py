@@ -56,6 +56,10 @@ THREAD_VARIABLES = (
 Facts: TypeAlias = Mapping[str, Any]
 
 
+# Python ignores the first two; a shell that starts the adapter with & has it ignore the others.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
+
+
 def write_durably(path: str, content: bytes) -> None:
     """The whole file under its name, or nothing: written, synced, renamed, its folder synced. Raises OSError."""
     temporary = f"{path}.part"
@@ -337,7 +341,7 @@ class Supervisor:
                 (os.POSIX_SPAWN_DUP2, stderr.sink, 2),
             ),
             setpgroup=0,
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these
+            setsigdef=_IGNORED,
         )
         for log in self._logs:
             os.close(log.sink)
