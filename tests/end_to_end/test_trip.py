@@ -312,6 +312,8 @@ def _refuses_connections(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it waited to be accepted when the listener closed
+        return False
     return False
 
 

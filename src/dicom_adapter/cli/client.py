@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,14 @@ class Client:
         self._has_token = token is not None
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            # trust_env: a proxy for the web is not the way to an adapter
-            self._http = httpx2.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, headers=headers)
+            self._http = httpx2.Client(
+                base_url=self.url,
+                headers=headers,
+                timeout=_TIMEOUT,
+                trust_env=False,  # a proxy for the web is not the way to an adapter
+                # By default every certificate of the system is read, a fifteenth of a second for each command.
+                verify=self.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            )
         except httpx2.InvalidURL:
             raise CliError(ExitCode.USAGE, f"{self.url!r} is no address: for example http://127.0.0.1:5000") from None
 
