@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,15 +18,6 @@ from ruamel.yaml import YAML
 
 from dicom_adapter.engines import process_runner
 from tests.waiting import PATIENCE, eventually
-
-# One for all, as making a client reads every certificate of the system: a fifteenth of a second for each look of a
-# test that waits. Every call has a connection of its own, as adapters come and go.
-_HTTP = httpx2.Client(
-    verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-    trust_env=False,
-    timeout=PATIENCE,
-    limits=httpx2.Limits(max_keepalive_connections=0),
-)
 
 
 def free_port() -> int:
@@ -108,7 +98,7 @@ class AdapterProcess:
         assert self._process is not None
         assert self._process.poll() is None, f"the adapter ended:\n{self.log.read_text()[-4000:]}"
         try:
-            return _HTTP.get(f"{self.api}/health/ready", timeout=5).status_code == 200
+            return httpx2.get(f"{self.api}/health/ready", timeout=5).status_code == 200
         except (OSError, httpx2.TransportError, FileNotFoundError, ValueError):
             return False
 
@@ -132,7 +122,7 @@ class AdapterProcess:
         return self._process.pid
 
     def get(self, path: str) -> Any:
-        answer = _HTTP.get(f"{self.api}{path}", headers=self.headers)
+        answer = httpx2.get(f"{self.api}{path}", headers=self.headers, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -144,7 +134,7 @@ class AdapterProcess:
     def post(self, path: str, body: object = None) -> int:
         headers = {"Content-Type": "application/json", **self.headers}
         content = b"" if body is None else json.dumps(body).encode()
-        return _HTTP.post(f"{self.api}{path}", headers=headers, content=content).status_code
+        return httpx2.post(f"{self.api}{path}", headers=headers, content=content, timeout=PATIENCE).status_code
 
     def wait_for(self, kind: str, *states: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until that many of a kind are in these states, and answer with them."""

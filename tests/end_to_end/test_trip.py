@@ -245,7 +245,8 @@ def test_one_study_over_five_associations_is_one_job(tmp_path: Path, pacs: Pacs,
             sender.start()
         for sender in senders:
             sender.join()
-        assert [(one["state"]) for one in adapter.items("batches")] == ["collecting"]
+        [batch] = eventually(lambda: adapter.items("batches"))
+        assert batch["state"] == "collecting"
         [export] = adapter.wait_for("exports", "succeeded")
         assert export["files"] == 10
         assert len(adapter.items("jobs")) == 1
