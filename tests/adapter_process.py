@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from ruamel.yaml import YAML
 
+from dicom_adapter import cli, crash_points
 from dicom_adapter.engines import process_runner
 from tests.waiting import PATIENCE, eventually
+
+# One for all, as making a client reads every certificate of the system: a fifteenth of a second for each look of a
+# test that waits. Every call has a connection of its own, as adapters come and go.
+_HTTP = httpx2.Client(
+    verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    trust_env=False,
+    timeout=PATIENCE,
+    limits=httpx2.Limits(max_keepalive_connections=0),
+)
+
+# Adapters are forked from a process that has imported the adapter and done nothing else: more than a second less for
+# each of some two hundred starts. tests/end_to_end/test_command_line.py starts the program itself.
+_PROGRAMS = multiprocessing.get_context("forkserver")
+_PROGRAMS.set_forkserver_preload(["dicom_adapter.app", "tests.adapter_process"])
+
+
+def _program(file: str, log: str, environment: Mapping[str, str]) -> None:
+    """`dicom-adapter dicom start --foreground -f FILE`, in a process of its own."""
+    os.environ.clear()
+    os.environ.update(environment)
+    importlib.reload(crash_points)  # it has looked at the environment
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    os.close(output)
+    sys.argv = ["dicom-adapter", "dicom", "start", "--foreground", "-f", file]
+    cli.dicom_adapter()
 
 
 def free_port() -> int:
@@ -71,7 +102,7 @@ class AdapterProcess:
         self.log = folder / "adapter.log"
         self.headers: dict[str, str] = {}  # with every call: the token, where one is asked for
         self._file = folder / "adapter.yaml"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
         folder.mkdir(exist_ok=True, parents=True)
         self.configure(config)
 
@@ -82,23 +113,18 @@ class AdapterProcess:
 
     def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
         """Start it, and wait until it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "dicom_adapter", "dicom", "start", "--foreground", "-f", str(self._file)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**_own_environment(), **(environment or {})},
-            )
+        environment = {**_own_environment(), **(environment or {})}
+        self._process = _PROGRAMS.Process(target=_program, args=(str(self._file), str(self.log), environment))
+        self._process.start()
         if wait:
             eventually(self._is_ready)
         return self
 
     def _is_ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"the adapter ended:\n{self.log.read_text()[-4000:]}"
+        assert self.running, f"the adapter ended:\n{self.log.read_text()[-4000:]}"
         try:
-            return httpx2.get(f"{self.api}/health/ready", timeout=5).status_code == 200
+            return _HTTP.get(f"{self.api}/health/ready", timeout=5).status_code == 200
         except (OSError, httpx2.TransportError, FileNotFoundError, ValueError):
             return False
 
@@ -119,10 +145,11 @@ class AdapterProcess:
     @property
     def pid(self) -> int:
         assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     def get(self, path: str) -> Any:
-        answer = httpx2.get(f"{self.api}{path}", headers=self.headers, timeout=PATIENCE)
+        answer = _HTTP.get(f"{self.api}{path}", headers=self.headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -134,7 +161,7 @@ class AdapterProcess:
     def post(self, path: str, body: object = None) -> int:
         headers = {"Content-Type": "application/json", **self.headers}
         content = b"" if body is None else json.dumps(body).encode()
-        return httpx2.post(f"{self.api}{path}", headers=headers, content=content, timeout=PATIENCE).status_code
+        return _HTTP.post(f"{self.api}{path}", headers=headers, content=content).status_code
 
     def wait_for(self, kind: str, *states: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until that many of a kind are in these states, and answer with them."""
@@ -145,23 +172,25 @@ class AdapterProcess:
     def stop(self) -> int:
         """SIGTERM; answers with the exit status."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE)
+        self._process.terminate()
+        return self.wait()
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self.wait()
 
     def wait(self) -> int:
-        """Wait until it ends by itself (a crash point)."""
+        """Wait until it ends by itself (a crash point); answers with the exit status."""
         assert self._process is not None
-        return self._process.wait(PATIENCE)
+        self._process.join(PATIENCE)
+        assert self._process.exitcode is not None, f"process {self.pid} has not ended within {PATIENCE} s"
+        return self._process.exitcode
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     def close(self) -> None:
         """Kill it, and what it started: a run outlives the adapter by design, but not the test."""

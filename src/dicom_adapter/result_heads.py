@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+# The package before its modules: threads that come to it for the first time by different modules would be given it half
+# made (importlib's way out of a deadlock), until the next start.
+from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from dicom_adapter.dicom.part10 import Part10Error, read_file_meta
