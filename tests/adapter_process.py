@@ -101,20 +101,20 @@ class AdapterProcess:
         self.storage = folder / "storage"
         self.log = folder / "adapter.log"
         self.headers: dict[str, str] = {}  # with every call: the token, where one is asked for
-        self._file = folder / "adapter.yaml"
+        self.file = folder / "adapter.yaml"
         self._process: ForkServerProcess | None = None
         folder.mkdir(exist_ok=True, parents=True)
         self.configure(config)
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write the configuration file; in force from the next start."""
-        with self._file.open("w") as file:
+        with self.file.open("w") as file:
             YAML().dump(merged({"storage": {"temporary": str(self.storage)}}, config), file)
 
     def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
         """Start it, and wait until it is ready."""
         environment = {**_own_environment(), **(environment or {})}
-        self._process = _PROGRAMS.Process(target=_program, args=(str(self._file), str(self.log), environment))
+        self._process = _PROGRAMS.Process(target=_program, args=(str(self.file), str(self.log), environment))
         self._process.start()
         if wait:
             eventually(self._is_ready)

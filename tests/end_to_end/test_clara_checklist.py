@@ -16,15 +16,14 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE
 from typer.testing import CliRunner
 
 from dicom_adapter.cli.app import clara_program
+from tests import scanner
 from tests.adapter_process import AdapterProcess, configuration
 from tests.interop import programs
 from tests.waiting import PATIENCE, eventually
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 COUNT = "import os, sys; print(sum(name.endswith('.dcm') for name in os.listdir(sys.argv[1])), 'files')"
 
 
@@ -46,15 +45,10 @@ def slices(count: int, patient: str, study: str) -> list[FileDataset]:
 
 
 def send(port: int, calling: str, called: str, images: Sequence[FileDataset]) -> list[int] | str:
-    """C-STORE each image in one association: the statuses, or who was not recognised."""
-    entity = AE(calling)
-    entity.add_requested_context(CT, "1.2.840.10008.1.2.1")
-    association = entity.associate("127.0.0.1", port, ae_title=called)
-    if not association.is_established:
-        primitive = association.acceptor.primitive
-        assert primitive is not None
-        assert (primitive.result, primitive.result_source) == (1, 1)
-        return {3: "calling", 7: "called"}[primitive.diagnostic or 0]
+    """C-STORE each image in one association: the statuses, or why there was none."""
+    association = scanner.associate(port, calling, called)
+    if isinstance(association, str):
+        return association
     statuses = [int(association.send_c_store(image).Status) for image in images]
     association.release()
     return statuses
@@ -169,10 +163,10 @@ def test_changes_while_it_runs(adapter: AdapterProcess) -> None:
     """The original's scenario, in its order; what an AE Title receives after it was made again is one job, not two."""
     port = adapter.port
     three = slices(3, "A", "1.2.1")
-    assert send(port, "CT1", "BRAIN", three) == "calling"
+    assert send(port, "CT1", "BRAIN", three) == scanner.CALLING
 
     call(adapter, "POST", "sourceaetitle", {"aeTitle": "CT1", "hostIp": "127.0.0.1"})
-    eventually(lambda: send(port, "CT1", "BRAIN", three) == "called")
+    eventually(lambda: send(port, "CT1", "BRAIN", three) == scanner.CALLED)
     assert count(adapter, "sourceaetitle") == 1
 
     brain = {"name": "brain", "aeTitle": "BRAIN", "pipelineId": "count"}
@@ -185,14 +179,14 @@ def test_changes_while_it_runs(adapter: AdapterProcess) -> None:
     eventually(lambda: send(port, "CT2", "BRAIN", []) == [])
     assert count(adapter, "sourceaetitle") == 2
     call(adapter, "DELETE", "sourceaetitle/ct1")
-    eventually(lambda: send(port, "CT1", "BRAIN", []) == "calling")
+    eventually(lambda: send(port, "CT1", "BRAIN", []) == scanner.CALLING)
     assert count(adapter, "sourceaetitle") == 1
 
     call(adapter, "DELETE", "claraaetitle/brain")
-    eventually(lambda: send(port, "CT2", "BRAIN", []) == "called")
+    eventually(lambda: send(port, "CT2", "BRAIN", []) == scanner.CALLED)
     call(adapter, "POST", "claraaetitle", {"name": "liver", "aeTitle": "LIVER", "pipelineId": "count"})
     eventually(lambda: send(port, "CT2", "LIVER", []) == [])
-    assert send(port, "CT2", "BRAIN", []) == "called"
+    assert send(port, "CT2", "BRAIN", []) == scanner.CALLED
 
     call(adapter, "POST", "claraaetitle", brain)
     eventually(lambda: send(port, "CT2", "BRAIN", []) == [])

@@ -16,20 +16,18 @@ from typing import Any
 
 import httpx2
 import pytest
-from pynetdicom import AE
 from pynetdicom.association import Association
 
 from dicom_adapter.config.resources import Kind
-from tests import real_kubernetes
+from tests import real_kubernetes, scanner
 from tests.adapter_process import AdapterProcess, configuration
 from tests.end_to_end.test_trip import ct_series
 from tests.fake_kubernetes import FakeKubernetes
 from tests.real_kubernetes import Cluster
+from tests.scanner import CALLED, CALLING
 from tests.waiting import PATIENCE, eventually
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 PATHS = {"aetitle": "claraaetitle", "source": "sourceaetitle", "destination": "destinationaetitle"}
-CALLING, CALLED = "calling AE Title not recognized", "called AE Title not recognized"
 COUNT = """
 import json, pathlib, sys
 source, target = map(pathlib.Path, sys.argv[1:])
@@ -74,15 +72,7 @@ class House:
 
     def associate(self, calling: str = "CT1", called: str = "BRAIN") -> Association | str:
         """An open association, or why there is none."""
-        entity = AE(calling)
-        entity.add_requested_context(CT, "1.2.840.10008.1.2.1")
-        association = entity.associate("127.0.0.1", self.adapter.port, ae_title=called)
-        if association.is_established:
-            return association
-        assert association.is_rejected
-        primitive = association.acceptor.primitive
-        assert primitive is not None
-        return {3: CALLING, 7: CALLED}[primitive.diagnostic or 0]
+        return scanner.associate(self.adapter.port, calling, called)
 
     def answers(self, calling: str = "CT1", called: str = "BRAIN") -> str:
         """What an association request gets: `accepted`, or why not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.end_to_end.test_trip import ct_series, send
 from tests.interop.corpus import data_set_bytes, instance_of, syntax_of
 from tests.interop.programs import storescp
 from tests.peers import write_file
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 SUCCESS, FAILURE = "PUT /api/tasks/success", "PUT /api/tasks/failure"
 MR = "1.3.6.1.4.1.5962.1.1.4.1.1.20040826185059.5457"  # four of the samples are one instance in several encodings
@@ -203,18 +204,17 @@ def test_reports_wait_for_the_service(site: ClaraSite, tmp_path: Path) -> None:
 
 def test_a_stop_lets_an_answer_arrive(site: ClaraSite, tmp_path: Path) -> None:
     """The service has counted its tasks as handed out by then: an answer that nobody takes is lost."""
-    asked = False
+    asked = threading.Event()
 
     def slow(method: str, _path: str) -> None:
-        nonlocal asked
         if method == "GET":
-            asked = True
+            asked.set()
             time.sleep(1.0)
 
-    site.adapter.start()
-    site.service.after = slow
     task = site.register(small(tmp_path, 1))
-    eventually(lambda: asked)
+    site.service.after = slow
+    site.adapter.start()
+    assert asked.wait(PATIENCE)
     assert site.adapter.stop() == 0
     assert task.state is TaskState.IN_PROGRESS
     site.adapter.start()
