@@ -13,17 +13,18 @@ CALLING, CALLED = "calling AE Title not recognised", "called AE Title not recogn
 
 def associate(port: int, calling: str, called: str) -> Association | str:
     """An open association for CT slices, or why there is none."""
-    return eventually(lambda: _associate(port, calling, called))
+    [found] = eventually(lambda: _answers(port, calling, called))
+    return found
 
 
-def _associate(port: int, calling: str, called: str) -> Association | str | None:
+def _answers(port: int, calling: str, called: str) -> list[Association | str]:
+    """One, or none: pynetdicom loses an answer that comes before it looks whether it is connected."""
     entity = AE(calling)
     entity.add_requested_context(CT, "1.2.840.10008.1.2.1")
     association = entity.associate("127.0.0.1", port, ae_title=called)
     if association.is_established:
-        return association
-    answer = association.acceptor.primitive
-    if answer is None:  # pynetdicom loses an answer that came before it looked whether it is connected: ask again
-        return None
+        return [association]
+    if (answer := association.acceptor.primitive) is None:
+        return []
     assert (answer.result, answer.result_source) == (1, 1)
-    return {3: CALLING, 7: CALLED}[answer.diagnostic or 0]
+    return [{3: CALLING, 7: CALLED}[answer.diagnostic or 0]]

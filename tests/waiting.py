@@ -14,7 +14,7 @@ PATIENCE: Final = 30.0  # seconds for anything to happen: a machine under load i
 Found = TypeVar("Found")
 
 
-def eventually(look: Callable[[], Found | None], patience: float = PATIENCE) -> Found:
+def eventually(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
     """The first true answer of `look`, asked again and again; fails when there is none in time."""
     for pause in _pauses(patience):
         if found := look():
