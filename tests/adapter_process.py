@@ -35,7 +35,15 @@ _HTTP = httpx2.Client(
 # Adapters are forked from a process that has imported the adapter and done nothing else: more than a second less for
 # each of some two hundred starts. tests/end_to_end/test_command_line.py starts the program itself.
 _PROGRAMS = multiprocessing.get_context("forkserver")
-_PROGRAMS.set_forkserver_preload(["dicom_adapter.app", "tests.adapter_process"])
+_PROGRAMS.set_forkserver_preload(
+    [
+        "dicom_adapter.app",
+        "dicom_adapter.config_stores.kubernetes.store",
+        "dicom_adapter.engines.clara_platform.connection",
+        "dicom_adapter.result_heads",
+        "tests.adapter_process",
+    ]
+)
 
 
 def _program(file: str, log: str, environment: Mapping[str, str]) -> None:
