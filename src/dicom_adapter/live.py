@@ -99,6 +99,8 @@ class Live:
                 started_at=one.record.started_at,
                 instances=one.instances,
                 bytes=one.bytes,
+                refused=one.refused.requests,
+                refused_why=one.refused.why,
             )
             for one in self.listener.open_associations()
         ]

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 from dicom_adapter.cli.outcome import ExitCode
+from dicom_adapter.scu.requestor import Peer, RequestorSettings, associate, propose_each
 from tests.adapter_process import AdapterProcess, configuration, free_port, merged
 from tests.interop import programs
+from tests.peers import CT, EXPLICIT, data_set
+from tests.scp_harness import store
 from tests.waiting import eventually
 
 COPY = """
@@ -264,6 +268,28 @@ def test_an_aborted_association_never_reaches_a_pipeline(tmp_path: Path, pacs_po
         found = adapter.get(f"/api/v1/studies/{slices[0].StudyInstanceUID}")
         assert found["stage"] == "set aside"
         eventually(lambda: not list((adapter.storage / "spool" / "new").iterdir()))
+    finally:
+        adapter.close()
+
+
+def test_what_was_refused_is_told_for_as_long_as_the_facts_are_kept(tmp_path: Path, pacs_port: int) -> None:
+    adapter = house(tmp_path, pacs_port, process(COPY)).start()
+    try:
+        peer = Peer("LUNG", "127.0.0.1", adapter.port)
+        with closing(
+            associate(RequestorSettings("CT1", "1.2.3", "TEST"), peer, propose_each([(CT, EXPLICIT)]))
+        ) as connection:
+            good, other = data_set(CT, "1.2.3.1"), data_set(CT, "1.2.3.2")
+            assert store(connection, tmp_path, good, sop_instance="1.2.3.1").status == 0x0000
+            assert store(connection, tmp_path, other, sop_instance="1.2.3.9", message_id=2).status == 0xA900
+            connection.release()
+        adapter.wait_for("exports", "succeeded")
+        why = "A900H Error: data set does not match SOP Class (SOP Instance UID of data set and command differ)"
+        [association] = adapter.items("associations")
+        assert (association["instances"], association["refused"], association["refusedWhy"]) == (1, 1, why)
+        study = adapter.get("/api/v1/studies/1.2.3")
+        assert (study["stage"], study["waits"]) == ("done", f"1 refused when it was sent: {why}")
+        assert study["timeline"][0]["text"].endswith(f"sent 1 instance to LUNG; 1 refused: {why}")
     finally:
         adapter.close()
 

@@ -20,7 +20,8 @@ class Schema(BaseModel):
 
 
 class Association(Schema):
-    """`outcome` is null while it is open."""
+    """`outcome` is null while it is open. `refused`: C-STORE requests that were not answered Success; of the last of
+    them, `refused_why` is the status in words."""
 
     id: str
     calling_ae_title: str
@@ -32,6 +33,8 @@ class Association(Schema):
     outcome: str | None = None
     instances: int
     bytes: int
+    refused: int = 0
+    refused_why: str | None = None
 
 
 class Batch(Schema):

@@ -23,7 +23,9 @@ def router(view: View) -> APIRouter:
 
     def fields(connection: Connection, row: Row) -> dict[str, Any]:
         study = row["study_instance_uid"]
-        where = whereabouts(*queries.work_on(connection, study), view.clock.steady())
+        where = whereabouts(
+            *queries.work_on(connection, study), view.clock.steady(), queries.refused(connection, study)
+        )
         return {
             **row,
             "called_ae_titles": queries.called_ae_titles(connection, study),

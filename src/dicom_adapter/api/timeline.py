@@ -31,8 +31,11 @@ def timeline(connection: Connection, study: str) -> tuple[TimelineEntry, ...]:
 
 
 def _association(row: Row) -> TimelineEntry:
-    text = f"{row['calling_ae_title']} at {row['peer_host']} sent {_count(row['instances'], 'instance')} to "
-    return _entry(row, "association", row["started_at"], row["ended_at"], row["outcome"], text + row["called_ae_title"])
+    sent = _count(row["instances"], "instance")
+    text = f"{row['calling_ae_title']} at {row['peer_host']} sent {sent} to {row['called_ae_title']}"
+    if row["refused"]:
+        text += f"; {row['refused']} refused: {row['refused_why']}"
+    return _entry(row, "association", row["started_at"], row["ended_at"], row["outcome"], text)
 
 
 def _batch(row: Row) -> TimelineEntry:

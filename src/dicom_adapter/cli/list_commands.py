@@ -87,6 +87,7 @@ def _association(item: schemas.Association) -> Sequence[str]:
         str(item.instances),
         size(item.bytes),
         item.outcome or "open",
+        f"{item.refused} refused: {item.refused_why}" if item.refused else "",
     )
 
 
@@ -160,7 +161,7 @@ LISTINGS = (
         "associations",
         "Associations, open ones first.",
         schemas.Association,
-        ("Id", "From", "Host", "To", "Began", "Duration#", "Instances#", "Size#", "Outcome"),
+        ("Id", "From", "Host", "To", "Began", "Duration#", "Instances#", "Size#", "Outcome", "Why"),
         _association,
         has_states=False,
     ),

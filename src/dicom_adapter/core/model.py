@@ -23,9 +23,19 @@ class AssociationOutcome(StrEnum):
     INTERRUPTED = "interrupted"  # we died in the middle: what was acknowledged is held, never deleted
 
 
+class Refused(NamedTuple):
+    """C-STORE requests of an association that were not answered Success. `why`: the last answer, in words."""
+
+    requests: int = 0
+    why: str | None = None
+
+
+NOTHING_REFUSED = Refused()
+
+
 @dataclass(frozen=True, slots=True)
 class AssociationRecord:
-    """The envelope of one accepted association."""
+    """One accepted association: its envelope and, when it has ended, how."""
 
     id: str
     calling_ae_title: str
@@ -35,6 +45,7 @@ class AssociationRecord:
     started_at: float
     ended_at: float | None = None
     outcome: AssociationOutcome | None = None
+    refused: Refused = NOTHING_REFUSED
 
 
 class Instance(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
+from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportState, ExportTask, Job, JobState, Refused
 
 RESULTS_COME_LATER = "its results come through the Results Service"  # of a job: nothing to tell once they came
 
@@ -60,19 +60,29 @@ _ORDER = (
 
 
 def whereabouts(
-    batches: Iterable[BatchFacts], jobs: Sequence[Job], exports: Sequence[ExportTask], steady: float
+    batches: Iterable[BatchFacts],
+    jobs: Sequence[Job],
+    exports: Sequence[ExportTask],
+    steady: float,
+    refused: Refused = NOTHING_REFUSED,
 ) -> Whereabouts:
-    """Where the work over these batches is. `steady`: the time now on the steady clock."""
+    """Where the work over these batches is. `steady`: the time now on the steady clock.
+
+    `refused`: by the last association that brought something of it; whoever sends again what was refused sends it all.
+    """
+    lacking = [] if not refused.requests else [f"{refused.requests} refused when it was sent: {refused.why}"]
     answers = [_batch(batch, steady) for batch in batches]
     came = any(task.results_task_id is not None for task in exports)
     answers += [_job(job, steady) for job in jobs if not (came and job.reason == RESULTS_COME_LATER)]
     answers += [_export(task, steady) for task in exports]
     if not answers:
-        return Whereabouts(Stage.SET_ASIDE, "its association was aborted: it is kept for a while and never submitted")
+        aside = "its association was aborted: it is kept for a while and never submitted"
+        return Whereabouts(Stage.SET_ASIDE, "; ".join([aside, *lacking]))
     first = min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
     if first.stage is not Stage.DONE:
         return first
-    return Whereabouts(Stage.DONE, "; ".join(answer.waits for answer in answers if answer.waits is not None) or None)
+    told = [*lacking, *(answer.waits for answer in answers if answer.waits is not None)]
+    return Whereabouts(Stage.DONE, "; ".join(told) or None)
 
 
 def _batch(batch: BatchFacts, steady: float) -> Whereabouts:

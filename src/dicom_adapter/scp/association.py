@@ -14,7 +14,7 @@ import structlog
 
 from dicom_adapter.core.admission import Accept, Reject
 from dicom_adapter.core.errors import OutOfResources
-from dicom_adapter.core.model import AssociationOutcome
+from dicom_adapter.core.model import AssociationOutcome, Refused
 from dicom_adapter.core.snapshot import ScpPolicy
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.dicom import negotiation
@@ -127,7 +127,7 @@ class _Association:
                 self._log_message(command, answer)
             if answer is not None:
                 if answer.status != Status.SUCCESS:
-                    self._note_failure(answer)
+                    self._note_failure(command, answer)
                 crash_point("scp.before_response")
                 connection.send_command(context_id, answer)
                 self._storage.prepare()
@@ -153,11 +153,15 @@ class _Association:
             answer_extended=_answer_extended,
         )
 
-    def _note_failure(self, answer: CommandSet) -> None:
-        status = answer.status or 0
-        self._open.failures += 1
+    def _note_failure(self, command: CommandSet, answer: CommandSet) -> None:
+        association, status = self._open, answer.status or 0
+        if command.command_field == CommandField.C_STORE_RQ:
+            why = f"{words(status)} ({answer.error_comment})" if answer.error_comment else words(status)
+            association.refused = Refused(association.refused.requests + 1, why)
         self._environment.register.count(f"failures_{status:04x}")
-        log.warning("request refused", association=self._open.record.id, status=words(status), why=answer.error_comment)
+        log.warning(
+            "request refused", association=association.record.id, status=words(status), why=answer.error_comment
+        )
 
     def _end(self, outcome: AssociationOutcome, why: str) -> None:
         """Whatever happened: mark the end, and free the place after that: batching waits for it."""
@@ -183,7 +187,7 @@ class _Association:
             instances=association.instances,
             bytes=association.bytes,
             ignored=association.ignored,
-            refused=association.failures,
+            refused=association.refused.requests,
             why=None if outcome is AssociationOutcome.RELEASED else why,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from dicom_adapter.core.model import AssociationOutcome, AssociationRecord
+from dicom_adapter.core.model import NOTHING_REFUSED, AssociationOutcome, AssociationRecord, Refused
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class OpenAssociation:
     record: AssociationRecord
     instances: int = 0
     bytes: int = 0
-    failures: int = 0
+    refused: Refused = NOTHING_REFUSED
     ignored: int = 0
     last_activity: float = 0.0
 

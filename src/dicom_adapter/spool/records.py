@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from dicom_adapter.core.model import AssociationRecord, Instance
+from dicom_adapter.core.model import NOTHING_REFUSED, AssociationRecord, Instance, Refused
 
 _ENVELOPE_FIELDS = ("id", "calling_ae_title", "called_ae_title", "peer_host", "peer_port", "started_at")
 
@@ -71,15 +71,27 @@ def read_index(data: bytes, association_id: str) -> Iterator[Instance]:
             continue
 
 
-def marker(ended_at: float, instances: int) -> bytes:
-    """Content of an outcome marker. Its name is what counts; this says when, and how many files must be there."""
-    return json.dumps({"ended_at": ended_at, "instances": instances}).encode() + b"\n"
+class Marker(NamedTuple):
+    """Content of an outcome marker, whose name is what counts: when, how many files must be there, what was refused."""
+
+    ended_at: float
+    instances: int
+    refused: Refused = NOTHING_REFUSED
 
 
-def read_marker(data: bytes) -> tuple[float, int] | None:
+def marker(content: Marker) -> bytes:
+    found: dict[str, object] = {"ended_at": content.ended_at, "instances": content.instances}
+    if content.refused.requests:
+        found |= {"refused": content.refused.requests, "refused_why": content.refused.why}
+    return json.dumps(found).encode() + b"\n"
+
+
+def read_marker(data: bytes) -> Marker | None:
     found = _object(data)
     try:
-        return float(found["ended_at"]), int(found["instances"])
+        why = found.get("refused_why")
+        refused = Refused(int(found.get("refused", 0)), None if why is None else str(why))
+        return Marker(float(found["ended_at"]), int(found["instances"]), refused)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -20,6 +20,7 @@ from dicom_adapter.dicom.part10 import Part10Error, read_file_meta
 from dicom_adapter.spool import records
 from dicom_adapter.spool.fs import FileSystem
 from dicom_adapter.spool.layout import ENVELOPE, INDEX, REASON_SUFFIX, checked_id, instance_name, instance_number
+from dicom_adapter.spool.records import Marker
 from dicom_adapter.spool.state import Durability, SpoolState, explain
 
 log = structlog.get_logger("spool")
@@ -41,11 +42,7 @@ class Adoption:
     instances_corrupt: int = 0  # moved to corrupt/
 
 
-@dataclass(frozen=True, slots=True)
-class _Marker:
-    outcome: AssociationOutcome
-    ended_at: float
-    instances: int | None  # how many files there must be; None when a crash has torn the marker's content
+_End = tuple[AssociationOutcome, Marker]
 
 
 class _Unreadable(Exception):
@@ -60,20 +57,20 @@ def closed_associations(state: SpoolState, known: set[str]) -> Iterator[tuple[As
     interrupted one, as does one that lacks a file: what is not whole never goes on by itself.
     A folder that cannot be read is skipped, and tried again next time. OSError: none can be read.
     """
-    closed: list[tuple[float, str, _Marker]] = []
+    closed: list[tuple[float, str, _End]] = []
     names = state.fs.names(state.new)
     known.intersection_update(names)
     for name in names:
         if name in known or name in state.live or not _is_id(name):
             continue
         with _skipping_on_error(name):
-            marker = _look(state, name)
-            if marker is not None:
-                closed.append((marker.ended_at, name, marker))
-    for _, name, marker in sorted(closed, key=lambda item: item[:2]):
+            end = _look(state, name)
+            if end is not None:
+                closed.append((end[1].ended_at, name, end))
+    for _, name, end in sorted(closed, key=lambda item: item[:2]):
         found = None
         with _skipping_on_error(name):
-            found = _load(state, name, marker)
+            found = _load(state, name, end)
         if found is not None:
             yield found
 
@@ -89,28 +86,28 @@ def _skipping_on_error(name: str) -> Iterator[None]:
         log.error("an association is left as it is for now", association=name, reason=explain("work on", error))
 
 
-def _look(state: SpoolState, name: str) -> _Marker | None:
+def _look(state: SpoolState, name: str) -> _End | None:
     folder = _Folder.open(state, name)
     if folder is None:
         return None
     with folder:
-        return folder.marker()
+        return folder.end()
 
 
-def _load(state: SpoolState, name: str, marker: _Marker) -> tuple[AssociationRecord, list[Instance]] | None:
+def _load(state: SpoolState, name: str, end: _End) -> tuple[AssociationRecord, list[Instance]] | None:
     folder = _Folder.open(state, name)
     if folder is None:
         return None
     with folder:
         instances, corrupt = folder.instances()
-        outcome = marker.outcome
-        missing = (marker.instances or 0) - len(instances)
+        outcome, marker = end
+        missing = marker.instances - len(instances)
         if outcome is AssociationOutcome.RELEASED and (corrupt or missing > 0):
             outcome = AssociationOutcome.INTERRUPTED
-            folder.mark(outcome, marker.ended_at, len(instances))
+            folder.mark(outcome, marker._replace(instances=len(instances)))
             log.error("released association is not whole: it is held", association=name, instances_missing=missing)
         record = folder.envelope(instances)
-    return replace(record, outcome=outcome, ended_at=marker.ended_at), instances
+    return replace(record, outcome=outcome, ended_at=marker.ended_at, refused=marker.refused), instances
 
 
 def adopt_after_crash(state: SpoolState, now: float) -> Adoption:
@@ -162,12 +159,12 @@ def _adopt(state: SpoolState, name: str, now: float) -> tuple[int, int]:
     if folder is None:
         return 0, 0
     with folder:
-        if folder.marker() is not None:
+        if folder.end() is not None:
             return 0, 0
         instances, corrupt = folder.instances()
         if instances or corrupt:
             folder.write_index(instances)
-            folder.mark(AssociationOutcome.INTERRUPTED, now, len(instances))
+            folder.mark(AssociationOutcome.INTERRUPTED, Marker(now, len(instances)))
         else:
             folder.remove()
     return len(instances), corrupt
@@ -229,21 +226,21 @@ class _Folder:
     def __exit__(self, *_: object) -> None:
         self._fs.close(self._directory)
 
-    def marker(self) -> _Marker | None:
+    def end(self) -> _End | None:
+        """Where a crash has torn the marker's content: when it was written, and no number of files."""
         for outcome in _MARKERS:
             content = self._read_small(outcome)
             if content is not None:
                 data, changed_at = content
-                ended_at, instances = records.read_marker(data) or (changed_at, None)
-                return _Marker(outcome, ended_at, instances)
+                return outcome, records.read_marker(data) or Marker(changed_at, 0)
         return None
 
-    def mark(self, outcome: AssociationOutcome, ended_at: float, instances: int) -> None:
+    def mark(self, outcome: AssociationOutcome, content: Marker) -> None:
         with suppress(FileNotFoundError):
             self._fs.unlink(outcome, self._directory)
         marker = self._fs.create(outcome, self._directory)
         try:
-            self._fs.write(marker, records.marker(ended_at, instances))
+            self._fs.write(marker, records.marker(content))
         finally:
             self._fs.close(marker)
         if self._state.durability is not Durability.NONE:

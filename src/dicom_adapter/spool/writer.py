@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from dicom_adapter.core.errors import OutOfResources
-from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance
+from dicom_adapter.core.model import NOTHING_REFUSED, AssociationOutcome, AssociationRecord, Instance, Refused
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.spool import records
 from dicom_adapter.spool.layout import ENVELOPE, INDEX, checked_id, instance_name, part_name
@@ -34,6 +34,14 @@ class InstanceFacts(NamedTuple):
     series_instance_uid: str | None
     transfer_syntax_uid: str
     received_at: float
+
+
+class _End(NamedTuple):
+    """How an association ended."""
+
+    outcome: AssociationOutcome
+    at: float  # seconds since the epoch
+    refused: Refused
 
 
 class SpoolWriter:
@@ -101,7 +109,8 @@ def _given_up() -> OutOfResources:
 
 
 class AssociationSpool:
-    """The instances of one association. Nothing is on disk before the first `create`, nothing remains without a commit.
+    """The instances of one association. Nothing is on disk before the first `create`; nothing remains without a commit,
+    but the note of what was refused.
 
     `committed`, `bytes`: instances that are durable, and their size.
     """
@@ -124,7 +133,7 @@ class AssociationSpool:
         self._index = _CLOSED
         self._unlisted: list[Instance] = []  # committed, not in the index yet
         self._broken: str | None = None
-        self._end: tuple[AssociationOutcome, float] | None = None
+        self._end: _End | None = None
         self._left = False
         self._closing = threading.Lock()
         state.live.add(self.id)
@@ -212,23 +221,24 @@ class AssociationSpool:
                 self._remove(self._uncommitted, self._tmp)
                 self._uncommitted = ""
 
-    def close(self, outcome: AssociationOutcome, ended_at: float) -> bool:
-        """The association ended: make its outcome durable (D2). False when it committed nothing: no trace is left.
+    def close(self, outcome: AssociationOutcome, ended_at: float, refused: Refused = NOTHING_REFUSED) -> bool:
+        """The association ended: make its outcome durable (D2). False when it committed nothing: all that is left then
+        is a note of what was `refused`, if the disk allows it.
 
         OutOfResources: the outcome is not durable, so the peer must not be told. `Spool.finish_outcomes` tries again.
         The first call decides the outcome; another one, from any thread, only helps it along.
         """
         with self._closing:
             if self._end is None:
-                self._end = outcome, ended_at
+                self._end = _End(outcome, ended_at, refused)
                 if self._writer is not None:
                     self._writer.discard()
                 self._drop_prepared()
             if not self._left:
                 if self.committed:
-                    self._conclude(*self._end)
-                else:
-                    self._remove_traces()
+                    self._conclude(self._end)
+                elif not self._note_refusals(self._end):
+                    self._remove_traces(self._end.outcome)
                 self._leave()
             return self.committed > 0
 
@@ -277,32 +287,46 @@ class AssociationSpool:
 
     # At its end
 
-    def _conclude(self, outcome: AssociationOutcome, ended_at: float) -> None:
+    def _conclude(self, end: _End) -> None:
         self._flush_index()
         crash_point("spool.before_marker")
         try:
-            if self.state.durability is Durability.ASSOCIATION and outcome is AssociationOutcome.RELEASED:
-                self._sync_instances()
-            self._write_marker(outcome, ended_at)
+            if self.state.durability is Durability.ASSOCIATION and end.outcome is AssociationOutcome.RELEASED:
+                self._sync_instances(end)
+            self._write_marker(end)
+            if self.state.durability is not Durability.NONE:
+                self.state.sync(self._new)
+                if not self._anchored:
+                    self.state.sync(self.state.new)
         except OSError as error:
             self.state.unfinished.add(self)
             raise out_of_resources("write the outcome of an association to", error) from error
         self.state.unfinished.discard(self)
         crash_point("spool.after_marker")
 
-    def _write_marker(self, outcome: AssociationOutcome, ended_at: float) -> None:
-        marker = self._new_file(outcome, self._new)
+    def _note_refusals(self, end: _End) -> bool:
+        """Nothing was committed, and somebody will ask why: leave an outcome all the same. It promises nothing."""
+        if not end.refused.requests:
+            return False
+        try:
+            if self._tmp == _CLOSED:
+                self._tmp = self._make_directory(self.state.tmp)
+            self._open_folder()
+            self._write_marker(end)
+        except OSError as error:
+            log.warning("refusals not noted", association=self.id, reason=explain("write a note to", error))
+            return False
+        return True
+
+    def _write_marker(self, end: _End) -> None:
+        marker = self._new_file(end.outcome, self._new)
         try:
             # Not synced by itself: the marker is its name, and a torn content only loses the exact time.
-            self._fs.write(marker, records.marker(ended_at, self.committed))
+            self._fs.write(marker, records.marker(records.Marker(end.at, self.committed, end.refused)))
         finally:
             self._fs.close(marker)
-        if self.state.durability is not Durability.NONE:
-            self.state.sync(self._new)
-            if not self._anchored:
-                self.state.sync(self.state.new)
 
-    def _sync_instances(self) -> None:
+    def _sync_instances(self, end: _End) -> None:
         """Durability.ASSOCIATION: everything that Success was said for, before the release is answered."""
         try:
             for number in self._numbers:
@@ -311,8 +335,7 @@ class AssociationSpool:
         except OSError:
             # What a failed fsync was to write may be lost, and the next fsync would not say so. So this association
             # never goes on by itself: it ends as one that we broke, and a person decides.
-            _, ended_at = self._end or (None, 0.0)
-            self._end = AssociationOutcome.INTERRUPTED, ended_at
+            self._end = end._replace(outcome=AssociationOutcome.INTERRUPTED)
             raise
         self._numbers.clear()
 
@@ -323,13 +346,14 @@ class AssociationSpool:
         finally:
             self._fs.close(file)
 
-    def _remove_traces(self) -> None:
-        """Nothing was committed: whatever a failed first commit left goes."""
+    def _remove_traces(self, outcome: AssociationOutcome) -> None:
+        """Nothing was committed: whatever a failed first commit, or a failed note, left goes."""
         if self._tmp != _CLOSED:
             self._remove(ENVELOPE, self._tmp)
         if self._new != _CLOSED:
             self._remove(ENVELOPE, self._new)
             self._remove(INDEX, self._new)
+            self._remove(outcome, self._new)
             with suppress(OSError):  # something could not be removed: the next start does
                 self._fs.remove_directory(self.id, self.state.new)
 

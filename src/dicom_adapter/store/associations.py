@@ -31,6 +31,8 @@ def add(
             outcome=record.outcome,
             instances=len(stored),
             bytes=sum(instance.size for instance in stored),
+            refused=record.refused.requests,
+            refused_why=record.refused.why,
             set_aside_until=set_aside_until,
         )
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
 
-from dicom_adapter.core.model import BatchState, ExportTask, Job
+from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportTask, Job, Refused
 from dicom_adapter.core.whereabouts import BatchFacts
 from dicom_adapter.store import export_tasks as task_rows
 from dicom_adapter.store import jobs as job_rows
@@ -255,6 +255,18 @@ def called_ae_titles(connection: Connection, study: str) -> list[str]:
             .order_by(associations.c.called_ae_title)
         )
     )
+
+
+def refused(connection: Connection, study: str) -> Refused:
+    """What the last association that brought something of the study had refused, of whatever study."""
+    query = (
+        select(associations.c.refused, associations.c.refused_why)
+        .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
+        .order_by(associations.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return NOTHING_REFUSED if row is None else Refused(*row)
 
 
 def work_on(connection: Connection, study: str) -> tuple[list[BatchFacts], list[Job], list[ExportTask]]:

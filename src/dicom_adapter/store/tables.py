@@ -71,6 +71,8 @@ associations = Table(
     Column("outcome", String(16), nullable=False),
     Column("instances", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),
+    Column("refused", Integer, nullable=False, server_default=text("0")),  # C-STORE requests not answered Success
+    Column("refused_why", Text),  # the last of those answers, in words
     Column("batch_id", ID, ForeignKey("batches.id")),  # all its instances are in this batch, or in none
     Column("set_aside_until", Float),  # aborted: removed then
     Column("removed_at", Float),  # its files are no longer in the spool

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState
-from dicom_adapter.core.whereabouts import RESULTS_COME_LATER, BatchFacts, Stage, in_words, whereabouts
+from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState, Refused
+from dicom_adapter.core.whereabouts import RESULTS_COME_LATER, BatchFacts, Stage, Whereabouts, in_words, whereabouts
 
 NOW = 1000.0
 BATCH = BatchFacts("b1", BatchState.PROCESSED)
@@ -140,6 +140,15 @@ def test_what_needs_a_person_comes_first() -> None:
 
 def test_no_work_at_all() -> None:
     assert whereabouts([], [], [], NOW).stage is Stage.SET_ASIDE
+
+
+def test_what_was_refused_is_told_when_nothing_else_waits() -> None:
+    refused = Refused(12, "A700H Refused: out of resources")
+    told = "12 refused when it was sent: A700H Refused: out of resources"
+    assert whereabouts([BATCH], [JOB], [EXPORT], NOW, refused) == Whereabouts(Stage.DONE, told)
+    assert (whereabouts([], [], [], NOW, refused).waits or "").endswith(f"never submitted; {told}")
+    queued = replace(JOB, state=JobState.QUEUED)
+    assert whereabouts([BATCH], [queued], [], NOW, refused) == whereabouts([BATCH], [queued], [], NOW)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "in 0 s"), (119, "in 119 s"), (600, "in 10 min"), (7200, "in 2 h")])

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_adapter.core.model import AssociationOutcome, Batch, BatchState
+from dicom_adapter.core.model import AssociationOutcome, Batch, BatchState, Refused
 from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.manager.batcher import Batcher
 from dicom_adapter.manager.intake import Intake
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import associations, batches
+from dicom_adapter.store.tables import associations as association_table
 from dicom_adapter.store.tables import batches as batch_table
 from tests.databases import fresh
 from tests.fakes import AE, SLIDING, FakeClock, FakeSpool, association, snapshot
@@ -75,6 +76,18 @@ async def test_timeout_zero_makes_a_batch_of_each_association(house: House) -> N
     house.spool.ended += [association(), association(instances=3)]
     await house.step()
     assert [(batch.state, len(uids)) for batch, uids in house.all()] == [(BatchState.CLOSED, 2), (BatchState.CLOSED, 3)]
+
+
+async def test_what_was_refused_makes_a_row_and_no_batch(house: House) -> None:
+    refused = Refused(3, "A700H Refused: out of resources")
+    record, _ = association(instances=0)
+    house.spool.ended.append((replace(record, refused=refused), []))
+    await house.step()
+    assert house.all() == []
+    with house.database.read() as connection:
+        [row] = connection.execute(association_table.select()).mappings().all()
+        assert (row["instances"], row["refused"], row["refused_why"]) == (0, *refused)
+        assert associations.without_work(connection) == [record.id]  # housekeeping removes its folder
 
 
 async def test_an_association_is_taken_up_once_also_after_a_restart(house: House) -> None:

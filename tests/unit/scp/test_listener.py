@@ -157,7 +157,7 @@ def test_live_view(tmp_path: Path) -> None:
         (association,) = scp.listener.open_associations()
         assert (association.record.calling_ae_title, association.record.called_ae_title) == ("CT01", "BRAIN")
         assert association.record.peer_host == "127.0.0.1"
-        assert (association.instances, association.failures) == (2, 1)
+        assert (association.instances, association.refused.requests) == (2, 1)
         assert association.bytes > 5000
         assert association.last_activity >= association.record.started_at
         assert scp.listener.is_open_to("BRAIN")

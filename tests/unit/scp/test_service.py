@@ -14,7 +14,7 @@ from dicom_adapter.core.snapshot import ClaraAeTitle, ScpPolicy
 from dicom_adapter.dicom.command_set import CommandField, CommandSet
 from dicom_adapter.dicom.dimse import c_echo_rq
 from dicom_adapter.dicom.pdu import AAssociateRJ
-from dicom_adapter.dicom.status import Status
+from dicom_adapter.dicom.status import Status, words
 from dicom_adapter.net.connection import AssociationRejected, Connection
 from dicom_adapter.scp import service, storage
 from dicom_adapter.spool import SpoolWriter
@@ -151,6 +151,9 @@ def test_c_store_status_and_the_association_lives_on(
         connection.release()
         data = [request_.get("data", GOOD)] if status is Status.SUCCESS else []
         assert scp.stored() == [*data, GOOD]
+        [(record, _)] = scp.closed_associations()
+        assert record.refused.requests == (status is not Status.SUCCESS)
+        assert (record.refused.why or "").startswith("" if status is Status.SUCCESS else words(status))
         assert list(scp.spool.layout.tmp.iterdir()) == []  # no trace of what was refused
 
 

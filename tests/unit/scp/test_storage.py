@@ -12,7 +12,7 @@ from pydicom.filereader import read_file_meta_info
 from structlog.testing import capture_logs
 
 from dicom_adapter.core.errors import OutOfResources
-from dicom_adapter.core.model import AssociationOutcome
+from dicom_adapter.core.model import AssociationOutcome, Refused
 from dicom_adapter.core.snapshot import ScpPolicy
 from dicom_adapter.dicom.command_set import CommandSet
 from dicom_adapter.dicom.dimse import c_store_rq
@@ -50,6 +50,19 @@ def test_a_stored_instance_is_the_received_bytes_behind_our_file_meta(tmp_path: 
         (f"1.2.{number}", "1.2.3", "1.2.3.4") for number in range(4)
     ]
     assert scp.left == 1
+
+
+def test_an_association_that_was_refused_everything_is_on_record(tmp_path: Path) -> None:
+    with running(tmp_path / "storage") as scp:
+        connection = scp.associate()
+        scp.full = True
+        for number in (1, 2):
+            assert store(connection, tmp_path, message_id=number).status == 0xA700
+        connection.release()
+        [(record, instances)] = scp.closed_associations()
+    assert (record.outcome, record.calling_ae_title, instances) == (AssociationOutcome.RELEASED, "CT01", [])
+    why = "A700H Refused: out of resources (no space in the storage folder)"
+    assert record.refused == Refused(2, why)
 
 
 def real_files() -> Iterator[tuple[Path, str, str, str]]:
@@ -96,8 +109,8 @@ def test_an_association_that_stores_nothing_leaves_no_trace(tmp_path: Path) -> N
     with running(tmp_path / "storage") as scp:
         scp.associate().release()
         connection = scp.associate()
-        store(connection, tmp_path, b"")
-        connection.release()
+        connection.abort()
+        connection.close()
         eventually(lambda: scp.left == 2)
         assert scp.outcomes() == []
         assert list(scp.spool.layout.tmp.iterdir()) == list(scp.spool.layout.new.iterdir()) == []

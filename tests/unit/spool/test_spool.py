@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dicom_adapter.core.errors import OutOfResources, PermanentError
-from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance
+from dicom_adapter.core.model import AssociationOutcome, AssociationRecord, Instance, Refused
 from dicom_adapter.spool import AssociationSpool, Durability, Spool, SpoolLocked, StorageUnusable
 from dicom_adapter.spool.scanner import Adoption
 from tests.spool_faults import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, FaultyFileSystem, data_set, facts, head, record
@@ -58,6 +59,30 @@ def test_an_association_without_an_instance_leaves_no_trace(spool: Spool, fs: Fa
     association.create(head()).discard()
     assert association.close(RELEASED, 1002.0) is False
     assert files(spool.layout.tmp) == files(spool.layout.new) == set()
+
+
+def test_what_was_refused_is_in_the_outcome(spool: Spool) -> None:
+    association = spool.open_association(record("a1"))
+    store(association, "1.2.3.1")
+    assert association.close(RELEASED, 1002.0, Refused(2, "A700H Refused: out of resources"))
+    found, instances = closed(spool)["a1"]
+    assert (found.refused, len(instances)) == (Refused(2, "A700H Refused: out of resources"), 1)
+    spool.instance_path(instances[0]).unlink()  # it becomes an interrupted one, and still says so
+    assert closed(spool)["a1"][0].refused == closed(spool)["a1"][0].refused == found.refused
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_an_association_that_was_refused_everything_leaves_a_note(spool: Spool, began: bool) -> None:
+    association = spool.open_association(record("a1"))
+    if began:
+        association.create(head()).discard()
+    assert association.close(ABORTED, 1002.0, Refused(1, "C000H Error: cannot understand")) is False
+    found, instances = closed(spool)["a1"]
+    assert (found.outcome, found.ended_at, found.refused.requests, instances) == (ABORTED, 1002.0, 1, [])
+    assert found.calling_ae_title == record("a1").calling_ae_title
+    assert files(spool.layout.tmp) == set()
+    spool.remove_association("a1")
+    assert files(spool.layout.new) == set()
 
 
 def test_states_in_order(spool: Spool) -> None:
@@ -303,8 +328,8 @@ def test_no_close_keeps_an_association_from_its_end(root: Path, prepared: bool) 
     else:
         marked = association._write_marker
 
-        def then_tell(outcome: AssociationOutcome, ended_at: float) -> None:
-            marked(outcome, ended_at)
+        def then_tell(end: Any) -> None:
+            marked(end)
             fs.told = 1  # the index is next
 
         association._write_marker = then_tell  # type: ignore[method-assign]

@@ -74,6 +74,21 @@ def test_exports_of_an_older_version_stay_as_they_are(tmp_path: Path) -> None:
     database.close()
 
 
+def test_associations_of_an_older_version_had_nothing_refused(tmp_path: Path) -> None:
+    path = tmp_path / "adapter.db"
+    engine, config = database_module._sqlite_engine(path), database_module._migrations()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        row = "INSERT INTO associations VALUES ('a', 'CT1', 'LUNG', 'h', 1, 1, 2, 'released', 2, 9, NULL, NULL, NULL)"
+        connection.execute(text(row))
+    engine.dispose()
+    database = Database(path)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT refused, refused_why FROM associations")).all() == [(0, None)]
+    database.close()
+
+
 @pytest.mark.parametrize("origins", ["NULL, NULL", "'j', 'r'"])
 def test_an_export_has_one_origin(tmp_path: Path, origins: str) -> None:
     database = fresh(tmp_path)
@@ -91,7 +106,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     fresh(tmp_path).close()
     database = Database(tmp_path / "adapter.db")
     with database.read() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0004"
     database.close()
 
 
