@@ -35,7 +35,7 @@ demo: $(INSTALLED)  ## a study's whole trip on this machine: send, batch, run, e
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(INSTALLED)  ## every test
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 KUBE_TESTS := tests/conformance/test_config_store.py tests/end_to_end/test_resources.py tests/packaging/test_chart_in_a_cluster.py
 

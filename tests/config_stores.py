@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlalchemy import func, insert, select
 
+from dicom_adapter.config.acceptance import condition_of
 from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.store import ConfigStore
 from dicom_adapter.config_stores.database import DatabaseConfigStore, config_resources
@@ -88,10 +89,16 @@ class _KubernetesHouse:
         return self
 
     async def reopen(self) -> ConfigStore:
+        await until(self._statuses_written)
         store = KubernetesConfigStore(connect(self._access), Kind, self._folder / f"{uuid.uuid4()}.json")
         await store.start()
         self._stack.push_async_callback(store.stop)
         return store
+
+    async def _statuses_written(self) -> bool:
+        """A store writes them a little later; only what is written does another one know."""
+        kept = [item for kind in Kind for item in (await self._client.list(kind))[0]]
+        return all(condition_of(item.get("status")) for item in kept)
 
     async def put(self, kind: Kind, name: str, body: Body) -> None:
         await self._client.create(kind, name, body)
