@@ -122,7 +122,8 @@ class AdapterProcess:
     def start(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> AdapterProcess:
         """Start it, and wait until it is ready."""
         environment = {**_own_environment(), **(environment or {})}
-        self._process = _PROGRAMS.Process(target=_program, args=(str(self.file), str(self.log), environment))
+        arguments = str(self.file), str(self.log), environment
+        self._process = _PROGRAMS.Process(target=_program, args=arguments, daemon=True)  # never outlives the tests
         self._process.start()
         if wait:
             eventually(self._is_ready)

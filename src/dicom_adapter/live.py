@@ -121,10 +121,10 @@ class Live:
                     f"too little free space: {_size(storage.free_bytes)}, and {_size(storage.reserved_bytes)} must "
                     "stay free (`storage.reserve-space`, `storage.watermark-percent`)"
                 )
-        try:
+        with contextlib.suppress(SQLAlchemyError):  # it says why itself
             self.database.check()
-        except SQLAlchemyError as error:
-            reasons.append(f"the database cannot be written: {type(error).__name__}")
+        if self.database.fault is not None:
+            reasons.append(f"the database cannot be written: {self.database.fault}")
         for name, health in self.supervisor.health.items():
             if health.failures >= UNWELL_AFTER:
                 reasons.append(f"{name} failed {health.failures} times in a row: {health.reason}")

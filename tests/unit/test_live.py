@@ -92,7 +92,7 @@ def test_the_disk_is_too_full(house: House, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_can_be_written_to_the_database(house: House) -> None:
     with closing(sqlite3.connect(house.database.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert house.live.not_ready() == ["the database cannot be written: OperationalError"]
+        assert house.live.not_ready() == ["the database cannot be written: database is locked"]
     assert house.live.not_ready() == []
 
 

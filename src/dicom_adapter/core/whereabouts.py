@@ -59,14 +59,19 @@ _ORDER = (
 )  # of several answers the one shown: what needs a person first, then what moves
 
 
+_MOVING = {Stage.COLLECTING, Stage.PROCESSING, Stage.QUEUED, Stage.RUNNING, Stage.EXPORTING}  # by themselves
+
+
 def whereabouts(
     batches: Iterable[BatchFacts],
     jobs: Sequence[Job],
     exports: Sequence[ExportTask],
     steady: float,
     refused: Refused = NOTHING_REFUSED,
+    fault: str | None = None,
 ) -> Whereabouts:
-    """Where the work over these batches is. `steady`: the time now on the steady clock.
+    """Where the work over these batches is. `steady`: the time now on the steady clock. `fault`: why the database takes
+    no changes, and so nothing goes on.
 
     `refused`: by the last association that brought something of it; whoever sends again what was refused sends it all.
     """
@@ -79,6 +84,8 @@ def whereabouts(
         aside = "its association was aborted: it is kept for a while and never submitted"
         return Whereabouts(Stage.SET_ASIDE, "; ".join([aside, *lacking]))
     first = min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
+    if fault is not None and first.stage in _MOVING:
+        return Whereabouts(first.stage, f"the database takes no changes: {fault}")
     if first.stage is not Stage.DONE:
         return first
     told = [*lacking, *(answer.waits for answer in answers if answer.waits is not None)]

@@ -34,12 +34,15 @@ class DatabaseUnusable(AdapterError):
 class Database:
     """One database file. `write` is one transaction of the one writer; `read` sees a consistent snapshot.
 
+    `fault`: why it took no change when it was last asked to, in the database's words, which quote no values; or None.
+
     Raises:
         DatabaseUnusable: the file is no database, damaged, locked, or written by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.fault: str | None = None
         self.engine = _sqlite_engine(path)
         self._writing = self.engine.execution_options(**{_WRITES: True})
         self._writer = threading.Lock()
@@ -60,8 +63,16 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed, and durable, when the block ends without an error."""
-        with self._writer, self._writing.begin() as connection:
-            yield connection
+        try:
+            with self._writer, self._writing.begin() as connection:
+                before = _changes(connection)
+                yield connection
+                changed = _changes(connection) > before
+        except OperationalError as error:
+            self.fault = str(error.orig)
+            raise
+        if changed:  # one that changes nothing also succeeds on a full disk
+            self.fault = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -70,9 +81,11 @@ class Database:
             yield connection
 
     def check(self) -> None:
-        """Raise sqlalchemy's DatabaseError when the database cannot be written."""
+        """Raise sqlalchemy's OperationalError when the database cannot be written: after a fault, a write tells."""
         with self.write() as connection:
-            connection.execute(text("SELECT 1"))
+            if self.fault is not None:
+                connection.execute(text("PRAGMA user_version = 1"))  # the header; nobody reads it
+        self.fault = None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -87,6 +100,12 @@ class Database:
             if present != tuple(ScriptDirectory.from_config(config).get_heads()):
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+
+def _changes(connection: Connection) -> int:
+    """How many rows this connection has ever changed."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.total_changes)
 
 
 def _migrations() -> Config:

@@ -151,6 +151,15 @@ def test_what_was_refused_is_told_when_nothing_else_waits() -> None:
     assert whereabouts([BATCH], [queued], [], NOW, refused) == whereabouts([BATCH], [queued], [], NOW)
 
 
+def test_what_moves_by_itself_waits_for_a_database_that_takes_no_changes() -> None:
+    queued, failed = replace(JOB, state=JobState.QUEUED), replace(JOB, state=JobState.FAILED, reason="exit status 3")
+    full = "database or disk is full"
+    stuck = whereabouts([BATCH], [queued], [], NOW, fault=full)
+    assert stuck == Whereabouts(Stage.QUEUED, f"the database takes no changes: {full}")
+    for jobs in ([JOB], [failed]):
+        assert whereabouts([BATCH], jobs, [], NOW, fault=full) == whereabouts([BATCH], jobs, [], NOW)
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0, "in 0 s"), (119, "in 119 s"), (600, "in 10 min"), (7200, "in 2 h")])
 def test_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

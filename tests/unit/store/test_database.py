@@ -74,6 +74,34 @@ def test_exports_of_an_older_version_stay_as_they_are(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_full_disk_is_told_until_something_can_be_written(tmp_path: Path) -> None:
+    database = fresh(tmp_path)
+    with database.read() as connection:
+        pages = connection.scalar(text("PRAGMA page_count"))
+
+    def limit(most: int) -> None:
+        with database.engine.connect() as connection:
+            connection.execute(text(f"PRAGMA max_page_count = {most}"))
+
+    def fill() -> None:
+        with database.write() as connection:
+            connection.execute(text(many + insert))
+
+    limit(pages)
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999) "
+    insert = "INSERT INTO batches (id, called_ae_title, state, policy, opened_at) SELECT i, 'A', 'x', '', 1 FROM n"
+    with pytest.raises(OperationalError):
+        fill()
+    assert database.fault == "database or disk is full"
+    with database.write():
+        pass  # proves nothing
+    assert database.fault == "database or disk is full"
+    limit(pages * 100)
+    fill()
+    assert database.fault is None
+    database.close()
+
+
 def test_associations_of_an_older_version_had_nothing_refused(tmp_path: Path) -> None:
     path = tmp_path / "adapter.db"
     engine, config = database_module._sqlite_engine(path), database_module._migrations()
