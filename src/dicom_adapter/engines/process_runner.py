@@ -239,8 +239,14 @@ class Log:
                 _write_all(self._file, kept)
             except OSError as error:  # no space: a lost line of a log is no reason to fail a run
                 self._room = 0
-                print(f"output dropped from here on: {error}", file=sys.stderr, flush=True)
+                _say(f"output dropped from here on: {error}")
         return bool(data)
+
+
+def _say(words: str) -> None:
+    """For the supervisor's own log, which is on the same disk: one that is full is no reason to end."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{words}\n".encode())
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -431,7 +437,7 @@ class Supervisor:
             except FileNotFoundError:  # the job was removed: nobody wants to know
                 return
             except OSError as error:
-                print(f"cannot write {EXIT}, trying again: {error}", file=sys.stderr, flush=True)
+                _say(f"cannot write {EXIT}, trying again: {error}")
                 time.sleep(1)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -397,6 +398,24 @@ def test_a_supervisor_that_is_asked_to_end_says_interrupted(
     assert status.state is EngineState.UNKNOWN
     assert "asked to end" in str(status.reason)
     assert not is_alive(pid)
+
+
+def test_a_disk_that_is_full_when_a_run_ends_costs_no_result(
+    make: Callable[..., LocalProcessEngine], folder: Path, tmp_path: Path
+) -> None:
+    """How it went is written when there is space again: until then the run counts as running."""
+    go = tmp_path / "go"
+    engine = make(f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint('done', flush=True)")
+    start(engine)
+    supervisor = json.loads((folder / runner.STARTED).read_text())["pid"]
+    _, most = resource.prlimit(supervisor, resource.RLIMIT_FSIZE)
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (0, most))  # no file of it grows: nor does its own log
+    go.touch()
+    eventually((folder / f"{runner.EXIT}.part").exists)
+    assert run(engine.get_status(REF)).state is EngineState.RUNNING
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (most, most))
+    status = stopped(engine)
+    assert (status.state, status.healthy, status.reason) == (EngineState.STOPPED, True, None)
 
 
 def test_a_crash_between_the_record_and_the_command_is_no_second_start(
