@@ -38,6 +38,7 @@ _PROGRAMS = multiprocessing.get_context("forkserver")
 _PROGRAMS.set_forkserver_preload(
     [
         "dicom_adapter.app",
+        "dicom_adapter.cli.app",
         "dicom_adapter.config_stores.kubernetes.store",
         "dicom_adapter.engines.clara_platform.connection",
         "dicom_adapter.result_heads",
