@@ -105,6 +105,12 @@ class Live:
             for one in self.listener.open_associations()
         ]
 
+    def rejections(self) -> Sequence[schemas.Rejection]:
+        return [
+            schemas.Rejection(**one.rejection._asdict(), first_at=one.first_at, last_at=one.last_at, times=one.times)
+            for one in self.listener.rejections()
+        ]
+
     def not_ready(self) -> Sequence[str]:
         """Why it cannot take a study at this instant; empty when it can."""
         reasons = []

@@ -29,6 +29,10 @@ class Page(schemas.Parameters):
         return queries.Page(self.limit, self.before, filters)
 
 
+class Rejections(schemas.Parameters):
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most.")] = 100
+
+
 class Associations(Page):
     outcome: AssociationOutcome | None = None
     called_ae_title: str | None = None

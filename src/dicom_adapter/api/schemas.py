@@ -37,6 +37,19 @@ class Association(Schema):
     refused_why: str | None = None
 
 
+class Rejection(Schema):
+    """An association that was turned away `times` times, and the answer (A-ASSOCIATE-RJ); `why` says what to change."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+    answer: str
+    why: str
+    first_at: float
+    last_at: float
+    times: int
+
+
 class Batch(Schema):
     """`closes_in`: seconds, while collecting."""
 

@@ -39,7 +39,7 @@ def router(view: View) -> APIRouter:
 
     @routes.get("/associations")
     def associations(asked: Annotated[paging.Associations, Query()]) -> schemas.Items[schemas.Association]:
-        """Associations: on the first page those open now, then those that ended. Rejected ones are in the log only."""
+        """Associations: on the first page those open now, then those that ended. For those turned away: rejections."""
         with view.database.read() as connection:
             rows = queries.list_associations(connection, asked.query())
         ended = [schemas.Association.of({**row}) for row in rows]
@@ -47,6 +47,11 @@ def router(view: View) -> APIRouter:
         still_open = [] if asked.before is not None else view.live.open_associations()
         shown = [one for one in still_open if asked.fits(one) and one.id not in known]
         return paging.page([*shown, *ended], rows, asked.limit)
+
+    @routes.get("/rejections")
+    def rejections(asked: Annotated[paging.Rejections, Query()]) -> schemas.Items[schemas.Rejection]:
+        """Who was turned away since the adapter started, the latest first; the same again only counts."""
+        return schemas.Items(items=tuple(view.live.rejections()[: asked.limit]), next=None)
 
     @routes.get("/associations/{association_id}", responses=problems(404))
     def association(association_id: str) -> schemas.Association:

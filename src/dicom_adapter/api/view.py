@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dicom_adapter.api.schemas import Association, Resources, ResultsService, Scp, Storage, Worker
+from dicom_adapter.api.schemas import Association, Rejection, Resources, ResultsService, Scp, Storage, Worker
 from dicom_adapter.clock import Clock
 from dicom_adapter.config.resources import Kind
 from dicom_adapter.config.store import ConfigStore
@@ -32,6 +32,10 @@ class Live(Protocol):
         ...
 
     def open_associations(self) -> Sequence[Association]: ...
+
+    def rejections(self) -> Sequence[Rejection]:
+        """Who was turned away since the start, the latest first."""
+        ...
 
     def not_ready(self) -> Sequence[str]:
         """Why it cannot take a study at this instant, in words; empty when it can."""

@@ -1,4 +1,4 @@
-"""studies, associations, batches, jobs, results-tasks, exports: lists of a running adapter, one description each."""
+"""studies, associations, rejections, batches, jobs, results-tasks, exports: lists, one description each."""
 
 from __future__ import annotations
 
@@ -91,6 +91,18 @@ def _association(item: schemas.Association) -> Sequence[str]:
     )
 
 
+def _rejection(item: schemas.Rejection) -> Sequence[str]:
+    return (
+        item.calling_ae_title,
+        item.peer_host,
+        item.called_ae_title,
+        str(item.times),
+        moment(item.last_at),
+        item.answer,
+        item.why,
+    )
+
+
 def _batch(item: schemas.Batch) -> Sequence[str]:
     closes = "" if item.closes_in is None else f"closes in {duration(item.closes_in)}"
     return (
@@ -163,6 +175,14 @@ LISTINGS = (
         schemas.Association,
         ("Id", "From", "Host", "To", "Began", "Duration#", "Instances#", "Size#", "Outcome", "Why"),
         _association,
+        has_states=False,
+    ),
+    Listing(
+        "rejections",
+        "Associations that were turned away since the adapter started, and what to change.",
+        schemas.Rejection,
+        ("From", "Host", "To", "Times#", "Last", "Answer", "Why"),
+        _rejection,
         has_states=False,
     ),
     Listing(

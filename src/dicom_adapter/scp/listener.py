@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from dicom_adapter.core.errors import PermanentError
-from dicom_adapter.scp.live import OpenAssociation, Places
+from dicom_adapter.scp.live import OpenAssociation, Places, Rejections
 
 log = structlog.get_logger("scp")
 
@@ -73,6 +73,10 @@ class Listener:
     def is_open_to(self, ae_title: str) -> bool:
         """Whether an association to this Clara AE Title is open. Once it is not, its end is durable."""
         return self._places.is_open_to(ae_title)
+
+    def rejections(self) -> list[Rejections]:
+        """See `Places`."""
+        return self._places.rejections()
 
     def counters(self) -> dict[str, int]:
         """Everything counted since the start: associations by outcome and rejection, instances, bytes, failures."""

@@ -9,9 +9,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dicom_adapter.core.model import NOTHING_REFUSED, AssociationOutcome, AssociationRecord, Refused
+
+MOST_REJECTIONS: Final = 200
 
 
 @dataclass(slots=True)
@@ -26,6 +28,26 @@ class OpenAssociation:
     last_activity: float = 0.0
 
 
+class Rejection(NamedTuple):
+    """Who was turned away, and with which A-ASSOCIATE-RJ; `why` says what to change."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+    answer: str
+    why: str
+
+
+@dataclass(slots=True)
+class Rejections:
+    """How often the same happened. Times are seconds since the epoch."""
+
+    rejection: Rejection
+    first_at: float
+    last_at: float
+    times: int
+
+
 class Register(Protocol):
     """Where associations come in and go out: the `Places` of this process, or of the one that started us."""
 
@@ -35,6 +57,10 @@ class Register(Protocol):
 
     def leave(self, association: OpenAssociation, outcome: str) -> None:
         """Remove an association that ended so. When it returns its place is free, and batching knows."""
+        ...
+
+    def reject(self, rejection: Rejection, at: float) -> None:
+        """Remember who was turned away, at that time in seconds since the epoch."""
         ...
 
     def count(self, name: str, amount: int = 1) -> None:
@@ -50,6 +76,7 @@ class Places:
         self._lock = threading.Lock()
         self._open: dict[str, OpenAssociation] = {}
         self._counters: Counter[str] = Counter()
+        self._rejections: dict[Rejection, Rejections] = {}  # the latest last
 
     def __len__(self) -> int:
         return len(self._open)
@@ -70,6 +97,16 @@ class Places:
             self._counters[f"associations_{outcome}"] += 1
             _add(self._counters, association)
         self._on_leave()
+
+    def reject(self, rejection: Rejection, at: float) -> None:
+        """See `Register`. However many different ones a peer invents, only the latest are kept."""
+        with self._lock:
+            known = self._rejections.pop(rejection, None)
+            if known is None:
+                known = Rejections(rejection, at, at, 0)
+            self._rejections[rejection] = replace(known, last_at=at, times=known.times + 1)
+            if len(self._rejections) > MOST_REJECTIONS:
+                del self._rejections[next(iter(self._rejections))]
 
     def count(self, name: str, amount: int = 1) -> None:
         """See `Register`."""
@@ -100,6 +137,11 @@ class Places:
             for association in self._open.values():
                 _add(counters, association)
             return dict(counters)
+
+    def rejections(self) -> list[Rejections]:
+        """Who was turned away since the start, the latest first."""
+        with self._lock:
+            return list(reversed(self._rejections.values()))
 
     def open_associations(self) -> list[OpenAssociation]:
         """A copy of what is open, oldest first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ConfigSnapshot
-from dicom_adapter.scp.live import OpenAssociation
+from dicom_adapter.scp.live import OpenAssociation, Rejection
 from dicom_adapter.scp.threads import ConnectionSettings
 from dicom_adapter.spool import Durability
 
@@ -91,6 +91,14 @@ class OutcomeWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """Somebody was turned away, at that time in seconds since the epoch."""
+
+    rejection: Rejection
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """To be added to a counter."""
 
@@ -123,4 +131,4 @@ class Stopped:
 
 
 ToWorker = WorkerSettings | Configured | Answer | TellProgress | Stop
-FromWorker = Take | Leave | OutcomeWritten | Counted | ConnectionEnded | Progress | DiskFailed | Stopped
+FromWorker = Take | Leave | OutcomeWritten | Rejected | Counted | ConnectionEnded | Progress | DiskFailed | Stopped

@@ -21,7 +21,7 @@ from dicom_adapter.identifiers import new_id
 from dicom_adapter.net.connection import AssociationEnded, Connection, Timeouts
 from dicom_adapter.scp.association import AssociationEnvironment, serve
 from dicom_adapter.scp.host_names import HostNames
-from dicom_adapter.scp.live import OpenAssociation, Register
+from dicom_adapter.scp.live import OpenAssociation, Register, Rejection
 from dicom_adapter.scp.storage import StorageEnvironment
 
 log = structlog.get_logger("scp")
@@ -176,6 +176,8 @@ class AssociationThreads:
         assert isinstance(decision, Reject)
         answer = decision.answer
         self._register.count(f"associations_rejected_{answer.result}_{answer.source}_{answer.reason}")
+        caller = rq.calling_ae_title, rq.called_ae_title, connection.peer_host
+        self._register.reject(Rejection(*caller, str(answer), decision.words), self._storage.now())
         with self._ended:
             self._connections[connection] = True
         return decision

@@ -33,7 +33,7 @@ from dicom_adapter.clock import Clock
 from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ConfigSnapshot
 from dicom_adapter.scp import messages
-from dicom_adapter.scp.live import OpenAssociation
+from dicom_adapter.scp.live import OpenAssociation, Rejection
 from dicom_adapter.scp.messages import FromWorker, WorkerSettings
 from dicom_adapter.scp.storage import StorageEnvironment
 from dicom_adapter.scp.threads import AssociationThreads
@@ -72,6 +72,10 @@ class AdapterRegister:
         durable = not self._spool.is_live(association.record.id)
         self.send(messages.Leave(number, association, AssociationOutcome(outcome), durable))
         answer.result()
+
+    def reject(self, rejection: Rejection, at: float) -> None:
+        """See `Register`."""
+        self.send(messages.Rejected(rejection, at))
 
     def count(self, name: str, amount: int = 1) -> None:
         """See `Register`."""

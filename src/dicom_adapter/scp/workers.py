@@ -147,6 +147,8 @@ class WorkerPool:
             case messages.OutcomeWritten(association_id):
                 self._durable(worker, association_id)
                 self._places.changed()
+            case messages.Rejected(rejection, at):
+                self._places.reject(rejection, at)
             case messages.Counted(name, amount):
                 self._places.count(name, amount)
             case messages.ConnectionEnded():

@@ -81,6 +81,21 @@ class FakeLive:
             )
         ]
 
+    def rejections(self) -> Sequence[schemas.Rejection]:
+        return [
+            schemas.Rejection(
+                calling_ae_title=calling,
+                called_ae_title="LUNG",
+                peer_host="192.0.2.7",
+                answer="rejected-permanent, service-user, calling-ae-title-not-recognized",
+                why="it is not among the sources",
+                first_at=990.0,
+                last_at=999.0,
+                times=3,
+            )
+            for calling in ("CT9", "CT8")
+        ]
+
     def not_ready(self) -> Sequence[str]:
         return self.reasons
 
@@ -307,6 +322,13 @@ async def test_what_a_person_does_about_results_tasks(house: House) -> None:
 async def test_associations_open_ones_first(house: House) -> None:
     answer = await house.get("/api/v1/associations")
     assert [(one["outcome"], one["instances"]) for one in answer["items"]] == [(None, 3), ("released", 2)]
+
+
+async def test_who_was_turned_away(house: House) -> None:
+    answer = await house.get("/api/v1/rejections")
+    assert [(one["callingAeTitle"], one["times"]) for one in answer["items"]] == [("CT9", 3), ("CT8", 3)]
+    assert [one["callingAeTitle"] for one in (await house.get("/api/v1/rejections?limit=1"))["items"]] == ["CT9"]
+    await house.get("/api/v1/rejections?state=x", 400)
 
 
 async def test_study_with_its_timeline(house: House) -> None:

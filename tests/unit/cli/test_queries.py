@@ -81,6 +81,16 @@ STUDY: dict[str, Any] = {
     "stage": "failed",
     "waits": "job failed: exit status 1",
 }
+REJECTION = {
+    "callingAeTitle": "CT9",
+    "calledAeTitle": "LUNG",
+    "peerHost": "192.0.2.7",
+    "answer": "rejected-permanent, service-user, calling-ae-title-not-recognized",
+    "why": "it is not among the sources; add it",
+    "firstAt": 990.0,
+    "lastAt": 999.0,
+    "times": 3,
+}
 STATUS: dict[str, Any] = {
     "version": "0.1.0",
     "startedAt": 900.0,
@@ -126,6 +136,7 @@ def api() -> Iterator[ApiStub]:
         "GET /api/v1/results-tasks": stub.page(RESULTS_TASK),
         "GET /api/v1/batches": stub.page(BATCH),
         "GET /api/v1/associations": stub.page(),
+        "GET /api/v1/rejections": stub.page(REJECTION),
     }
     with serving_api(stub):
         yield stub
@@ -141,7 +152,7 @@ def test_results_as_json(api: ApiStub) -> None:
     assert json.loads(run(api, "results-tasks", "--json").stdout) == [RESULTS_TASK]
 
 
-@pytest.mark.parametrize("command", ["studies", "jobs", "exports", "batches", "associations"])
+@pytest.mark.parametrize("command", ["studies", "jobs", "exports", "batches", "associations", "rejections"])
 def test_json_is_what_the_api_answers(api: ApiStub, command: str) -> None:
     assert json.loads(run(api, command, "--json").stdout) == api.answers[f"GET /api/v1/{command}"]["items"]
 
@@ -206,6 +217,7 @@ def test_status_of_an_adapter_that_is_not_ready(api: ApiStub) -> None:
         ("results-tasks", ["1m82prrrrrrrrrrr", "6c7f1a80", "PACS, OTHER", "returned", "the peer refused"]),
         ("batches", ["1m82mgjd4q4tem54", "held", "2.0 KiB", "the adapter was killed"]),
         ("associations", ["no associations"]),
+        ("rejections", ["CT9", "192.0.2.7", "3", "rejected-permanent", "add it"]),
     ],
 )
 def test_tables(api: ApiStub, command: str, words: list[str]) -> None:

@@ -54,14 +54,20 @@ def test_the_configuration_in_force_is_that_of_the_moment(tmp_path: Path) -> Non
         scp.associate(calling="MR01").release()
 
 
-def test_a_rejection_is_one_log_line_with_ae_host_and_advice(tmp_path: Path) -> None:
+def test_a_rejection_is_one_log_line_and_kept_with_ae_host_and_advice(tmp_path: Path) -> None:
     with capture_logs() as lines, running(tmp_path / "storage") as scp:
         with pytest.raises(AssociationRejected):
             scp.associate(calling="CT\\x1b9")
-        with pytest.raises(AssociationRejected):
-            scp.associate(called="LUNG")
+        for _ in range(2):
+            with pytest.raises(AssociationRejected):
+                scp.associate(called="LUNG")
+        latest, first = scp.listener.rejections()
+    assert [(one.rejection.calling_ae_title, one.times) for one in (latest, first)] == [("CT01", 2), ("CT\\x1b9", 1)]
+    assert latest.rejection.answer == "rejected-permanent, service-user, called-ae-title-not-recognized"
+    assert "correct the called AE Title at the sender" in latest.rejection.why
+    assert latest.first_at <= latest.last_at
     rejections = [line for line in lines if line["event"] == "association rejected"]
-    assert [line["log_level"] for line in rejections] == ["warning", "warning"]
+    assert [line["log_level"] for line in rejections] == ["warning"] * 3
     assert "AE 'CT\\x1b9' at 127.0.0.1" in rejections[0]["why"]
     assert "dicom.scp.sources" in rejections[0]["why"]
     assert "'LUNG'" in rejections[1]["why"]

@@ -128,6 +128,9 @@ def test_places_are_counted_over_all_workers(tmp_path: Path) -> None:
         three[0].release()
         house.associate().release()  # at once: the place was free before the release was confirmed
         assert house.listener.counters()["associations_rejected_2_3_2"] == 1
+        [turned_away] = house.listener.rejections()
+        assert (turned_away.rejection.called_ae_title, turned_away.times) == ("BRAIN", 1)
+        assert turned_away.rejection.answer == "rejected-transient, service-provider-presentation, local-limit-exceeded"
 
 
 def test_one_association_at_a_time_needs_no_further_worker(tmp_path: Path) -> None:
