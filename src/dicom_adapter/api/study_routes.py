@@ -23,8 +23,7 @@ def router(view: View) -> APIRouter:
 
     def fields(connection: Connection, row: Row) -> dict[str, Any]:
         study = row["study_instance_uid"]
-        work = queries.work_on(connection, study)
-        where = whereabouts(*work, view.clock.steady(), queries.refused(connection, study), view.database.fault)
+        where = whereabouts(queries.work_on(connection, study), view.clock.steady(), view.database.fault)
         return {
             **row,
             "called_ae_titles": queries.called_ae_titles(connection, study),

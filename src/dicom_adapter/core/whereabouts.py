@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportState, ExportTask, Job, JobState, Refused
-
-RESULTS_COME_LATER = "its results come through the Results Service"  # of a job: nothing to tell once they came
 
 
 class Stage(StrEnum):
@@ -46,6 +44,18 @@ class BatchFacts:
     reason: str | None = None  # of the processor that failed last
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All work that a study is part of. `jobs`: each with the exports of its results.
+
+    `refused`: by the last association that brought something of it; whoever sends again what was refused sends it all.
+    """
+
+    batches: Sequence[BatchFacts] = ()
+    jobs: Sequence[tuple[Job, Sequence[ExportTask]]] = ()
+    refused: Refused = NOTHING_REFUSED
+
+
 _ORDER = (
     Stage.FAILED,
     Stage.HELD,
@@ -62,24 +72,17 @@ _ORDER = (
 _MOVING = {Stage.COLLECTING, Stage.PROCESSING, Stage.QUEUED, Stage.RUNNING, Stage.EXPORTING}  # by themselves
 
 
-def whereabouts(
-    batches: Iterable[BatchFacts],
-    jobs: Sequence[Job],
-    exports: Sequence[ExportTask],
-    steady: float,
-    refused: Refused = NOTHING_REFUSED,
-    fault: str | None = None,
-) -> Whereabouts:
-    """Where the work over these batches is. `steady`: the time now on the steady clock. `fault`: why the database takes
-    no changes, and so nothing goes on.
-
-    `refused`: by the last association that brought something of it; whoever sends again what was refused sends it all.
+def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabouts:
+    """Where the work is. `steady`: the time now on the steady clock. `fault`: why the database takes no changes, and so
+    nothing goes on.
     """
-    lacking = [] if not refused.requests else [f"{refused.requests} refused when it was sent: {refused.why}"]
-    answers = [_batch(batch, steady) for batch in batches]
-    came = any(task.results_task_id is not None for task in exports)
-    answers += [_job(job, steady) for job in jobs if not (came and job.reason == RESULTS_COME_LATER)]
-    answers += [_export(task, steady) for task in exports]
+    refused = work.refused
+    lacking = [f"{refused.requests} refused when it was sent: {refused.why}"] if refused.requests else []
+    answers = [_batch(batch, steady) for batch in work.batches]
+    for job, exports in work.jobs:
+        if job.state is not JobState.SUCCEEDED or not any(task.results_task_id for task in exports):
+            answers.append(_job(job, steady))  # results that came through the Results Service speak for themselves
+        answers += [_export(task, steady) for task in exports]
     if not answers:
         aside = "its association was aborted: it is kept for a while and never submitted"
         return Whereabouts(Stage.SET_ASIDE, "; ".join([aside, *lacking]))

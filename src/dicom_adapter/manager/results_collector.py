@@ -19,7 +19,6 @@ from dicom_adapter.core.model import ExportFile, ExportState, ExportTask, Instan
 from dicom_adapter.core.ports import LocalResults
 from dicom_adapter.core.results_policy import ResultsCheck
 from dicom_adapter.core.snapshot import Pipeline
-from dicom_adapter.core.whereabouts import RESULTS_COME_LATER
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.identifiers import new_id
 from dicom_adapter.results import Result, StagedResult, check_results, stage_results
@@ -66,7 +65,7 @@ class ResultsCollector:
     def _collect(self, job: Job, ref: JobRef, pipeline: Pipeline) -> None:
         engine = self._engines.get(pipeline.engine)
         if engine is None:
-            self._commit(job, pipeline, (), {}, RESULTS_COME_LATER)
+            self._commit(job, pipeline, (), {}, "its results come through the Results Service")
             log.info("job succeeded", job=job.id)
             return
         with self._database.read() as connection:

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
 
-from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportTask, Job, Refused
-from dicom_adapter.core.whereabouts import BatchFacts
+from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, Refused
+from dicom_adapter.core.whereabouts import BatchFacts, Work
 from dicom_adapter.store import export_tasks as task_rows
 from dicom_adapter.store import jobs as job_rows
 from dicom_adapter.store.tables import (
@@ -257,21 +257,8 @@ def called_ae_titles(connection: Connection, study: str) -> list[str]:
     )
 
 
-def refused(connection: Connection, study: str) -> Refused:
-    """What the last association that brought something of the study had refused, of whatever study."""
-    query = (
-        select(associations.c.refused, associations.c.refused_why)
-        .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
-        .order_by(associations.c.id.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
-    return NOTHING_REFUSED if row is None else Refused(*row)
-
-
-def work_on(connection: Connection, study: str) -> tuple[list[BatchFacts], list[Job], list[ExportTask]]:
-    """All work that a study is part of, for `core.whereabouts`."""
-    rows = list_batches(connection, Page(limit=1000), study)
+def work_on(connection: Connection, study: str) -> Work:
+    """All work that a study is part of."""
     facts = [
         BatchFacts(
             row["id"],
@@ -281,11 +268,22 @@ def work_on(connection: Connection, study: str) -> tuple[list[BatchFacts], list[
             row["next_attempt_at"],
             row["reason"],
         )
-        for row in rows
+        for row in list_batches(connection, Page(limit=1000), study)
     ]
-    found_jobs = [job for row in rows for job in job_rows.of_batch(connection, row["id"])]
-    tasks = [task for job in found_jobs for task in task_rows.of_job(connection, job.id)]
-    return facts, found_jobs, tasks
+    found = [job for batch in facts for job in job_rows.of_batch(connection, batch.id)]
+    return Work(facts, [(job, task_rows.of_job(connection, job.id)) for job in found], _refused(connection, study))
+
+
+def _refused(connection: Connection, study: str) -> Refused:
+    """What the last association that brought something of the study had refused, of whatever study."""
+    query = (
+        select(associations.c.refused, associations.c.refused_why)
+        .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
+        .order_by(associations.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return NOTHING_REFUSED if row is None else Refused(*row)
 
 
 def _by_state(table: Table) -> Select[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from dicom_adapter.core.model import BatchState, ExportState, ExportTask, Job, JobState, Refused
-from dicom_adapter.core.whereabouts import RESULTS_COME_LATER, BatchFacts, Stage, Whereabouts, in_words, whereabouts
+from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportState, ExportTask, Job, JobState, Refused
+from dicom_adapter.core.whereabouts import BatchFacts, Stage, Whereabouts, Work, in_words, whereabouts
 
 NOW = 1000.0
 BATCH = BatchFacts("b1", BatchState.PROCESSED)
@@ -15,13 +16,28 @@ JOB = Job("j1", "n", "b1", "p", "lung", "AET", JobState.SUCCEEDED, 1, 1, 0, 0.0)
 EXPORT = ExportTask("e1", "j1", "PACS", ExportState.SUCCEEDED, 1, 0, 0.0)
 
 
+ELSEWHERE = "its results come through the Results Service"
+
+
+def where(
+    batches: Sequence[BatchFacts],
+    jobs: Sequence[Job],
+    exports: Sequence[ExportTask],
+    refused: Refused = NOTHING_REFUSED,
+    fault: str | None = None,
+) -> Whereabouts:
+    """`exports`: of the first job."""
+    pairs = [(job, () if number else exports) for number, job in enumerate(jobs)]
+    return whereabouts(Work(batches, pairs, refused), NOW, fault)
+
+
 def test_every_state_has_a_place() -> None:
     for batch in BatchState:
-        assert whereabouts([replace(BATCH, state=batch)], [], [], NOW)
+        assert where([replace(BATCH, state=batch)], [], [])
     for job in JobState:
-        assert whereabouts([BATCH], [replace(JOB, state=job)], [], NOW)
+        assert where([BATCH], [replace(JOB, state=job)], [])
     for export in ExportState:
-        assert whereabouts([BATCH], [JOB], [replace(EXPORT, state=export)], NOW)
+        assert where([BATCH], [JOB], [replace(EXPORT, state=export)])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +112,7 @@ def test_every_state_has_a_place() -> None:
     ],
 )
 def test_table(batch: BatchFacts, job: Job | None, export: ExportTask | None, stage: Stage, waits: str | None) -> None:
-    found = whereabouts([batch], [job] if job else [], [export] if export else [], NOW)
+    found = where([batch], [job] if job else [], [export] if export else [])
     assert (found.stage, found.waits) == (stage, waits)
 
 
@@ -121,43 +137,47 @@ def test_table(batch: BatchFacts, job: Job | None, export: ExportTask | None, st
             "export to PACS: by a person (`clara dicom retry e1`)",
         ),
         (
-            [replace(JOB, reason=RESULTS_COME_LATER)],
+            [replace(JOB, reason=ELSEWHERE)],
             [],
             "job j1: its results come through the Results Service (`clara dicom job show j1`)",
         ),
-        ([replace(JOB, reason=RESULTS_COME_LATER)], [replace(EXPORT, job_id=None, results_task_id="r1")], None),
+        (
+            [replace(JOB, reason=ELSEWHERE)],
+            [replace(EXPORT, job_id=None, results_task_id="r1")],
+            None,
+        ),
     ],
 )
 def test_done_says_what_did_not_arrive(jobs: list[Job], exports: list[ExportTask], waits: str | None) -> None:
-    found = whereabouts([BATCH], jobs, exports, NOW)
+    found = where([BATCH], jobs, exports)
     assert (found.stage, found.waits) == (Stage.DONE, waits)
 
 
 def test_what_needs_a_person_comes_first() -> None:
-    found = whereabouts([BATCH], [JOB], [EXPORT, replace(EXPORT, id="e2", state=ExportState.FAILED)], NOW)
+    found = where([BATCH], [JOB], [EXPORT, replace(EXPORT, id="e2", state=ExportState.FAILED)])
     assert found.stage is Stage.FAILED
 
 
 def test_no_work_at_all() -> None:
-    assert whereabouts([], [], [], NOW).stage is Stage.SET_ASIDE
+    assert where([], [], []).stage is Stage.SET_ASIDE
 
 
 def test_what_was_refused_is_told_when_nothing_else_waits() -> None:
     refused = Refused(12, "A700H Refused: out of resources")
     told = "12 refused when it was sent: A700H Refused: out of resources"
-    assert whereabouts([BATCH], [JOB], [EXPORT], NOW, refused) == Whereabouts(Stage.DONE, told)
-    assert (whereabouts([], [], [], NOW, refused).waits or "").endswith(f"never submitted; {told}")
+    assert where([BATCH], [JOB], [EXPORT], refused) == Whereabouts(Stage.DONE, told)
+    assert (where([], [], [], refused).waits or "").endswith(f"never submitted; {told}")
     queued = replace(JOB, state=JobState.QUEUED)
-    assert whereabouts([BATCH], [queued], [], NOW, refused) == whereabouts([BATCH], [queued], [], NOW)
+    assert where([BATCH], [queued], [], refused) == where([BATCH], [queued], [])
 
 
 def test_what_moves_by_itself_waits_for_a_database_that_takes_no_changes() -> None:
     queued, failed = replace(JOB, state=JobState.QUEUED), replace(JOB, state=JobState.FAILED, reason="exit status 3")
     full = "database or disk is full"
-    stuck = whereabouts([BATCH], [queued], [], NOW, fault=full)
+    stuck = where([BATCH], [queued], [], fault=full)
     assert stuck == Whereabouts(Stage.QUEUED, f"the database takes no changes: {full}")
     for jobs in ([JOB], [failed]):
-        assert whereabouts([BATCH], jobs, [], NOW, fault=full) == whereabouts([BATCH], jobs, [], NOW)
+        assert where([BATCH], jobs, [], fault=full) == where([BATCH], jobs, [])
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "in 0 s"), (119, "in 119 s"), (600, "in 10 min"), (7200, "in 2 h")])

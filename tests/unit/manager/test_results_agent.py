@@ -522,7 +522,7 @@ class TestResultsOfOurOwnJob:
         self.given(house)
         await house.poll()
         with house.database.read() as connection:
-            _, _, exports = queries.work_on(connection, "1.2.3")
+            [(_, exports)] = queries.work_on(connection, "1.2.3").jobs
         assert [export.results_task_id for export in exports] == [house.task().id]
 
 

@@ -19,6 +19,7 @@ from dicom_adapter.core.model import (
     Job,
     JobState,
 )
+from dicom_adapter.core.whereabouts import Work
 from dicom_adapter.store import associations, batches, export_tasks, jobs, queries
 from dicom_adapter.store.database import Database
 from dicom_adapter.store.queries import Page
@@ -87,9 +88,10 @@ def test_only_those_in_a_state(database: Database) -> None:
 
 def test_the_work_on_a_study_is_its_own(database: Database) -> None:
     with database.read() as connection:
-        facts, found_jobs, tasks = queries.work_on(connection, "1.2.2")
-        assert [[one.id for one in found] for found in (facts, found_jobs, tasks)] == [["b2"], ["j2"], ["e2"]]
-        assert queries.work_on(connection, "1.2.4") == ([], [], [])
+        work = queries.work_on(connection, "1.2.2")
+        assert [batch.id for batch in work.batches] == ["b2"]
+        assert [(job.id, [task.id for task in tasks]) for job, tasks in work.jobs] == [("j2", ["e2"])]
+        assert queries.work_on(connection, "1.2.4") == Work([], [])
         assert [row["id"] for row in queries.list_batches(connection, Page(), "1.2.3")] == ["b3"]
 
 
