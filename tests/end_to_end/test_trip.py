@@ -6,8 +6,8 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -237,18 +237,24 @@ def sliding(timeout: int) -> dict[str, Any]:
     return {"scp": {"ae-titles": [{"ae-title": "LUNG", "timeout": timeout}]}}
 
 
+def _file(folder: Path, image: FileDataset) -> str:
+    path = folder / f"{image.SOPInstanceUID}.dcm"
+    image.save_as(path)
+    return str(path)
+
+
+@pytest.mark.interop
 def test_one_study_over_five_associations_is_one_job(tmp_path: Path, pacs: Pacs, pacs_port: int) -> None:
     workers = {"scp": {"worker-processes": 2}}
     adapter = house(tmp_path, pacs_port, process(COPY), dicom=merged(sliding(2), workers))
     adapter.start()
     try:
         port = adapter.port
-        parts = [ct_series(2) for _ in range(5)]
-        senders = [threading.Thread(target=send, args=(port, part)) for part in parts]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
+        parts = [[_file(tmp_path, one) for one in ct_series(2)] for _ in range(5)]
+        with ThreadPoolExecutor(5) as senders:  # as processes: five of pynetdicom in one now and then lose a response
+            to = ("-aet", "CT1", "-aec", "LUNG", "127.0.0.1", str(port))
+            ran = list(senders.map(lambda files: programs.run("storescu", *to, *files), parts))
+        assert [one.returncode for one in ran] == [0] * 5
         [batch] = eventually(lambda: adapter.items("batches"))
         assert batch["state"] == "collecting"
         [export] = adapter.wait_for("exports", "succeeded")
@@ -288,8 +294,11 @@ def test_what_was_refused_is_told_for_as_long_as_the_facts_are_kept(tmp_path: Pa
         [association] = adapter.items("associations")
         assert (association["instances"], association["refused"], association["refusedWhy"]) == (1, 1, why)
         study = adapter.get("/api/v1/studies/1.2.3")
-        assert (study["stage"], study["waits"]) == ("done", f"1 refused when it was sent: {why}")
-        assert study["timeline"][0]["text"].endswith(f"sent 1 instance to LUNG; 1 refused: {why}")
+        told = f"1 C-STORE request was refused in its associations, the last with {why}"
+        assert (study["stage"], study["waits"]) == ("done", told)
+        assert study["timeline"][0]["text"].endswith(f"sent 1 instance to LUNG; 1 refused, the last with {why}")
+        [refusals] = adapter.items("rejections")
+        assert (refusals["callingAeTitle"], refusals["answer"], refusals["times"]) == ("CT1", why.partition(" (")[0], 1)
     finally:
         adapter.close()
 

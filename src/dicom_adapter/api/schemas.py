@@ -33,12 +33,13 @@ class Association(Schema):
     outcome: str | None = None
     instances: int
     bytes: int
-    refused: int = 0
+    refused: int
     refused_why: str | None = None
 
 
 class Rejection(Schema):
-    """An association that was turned away `times` times, and the answer (A-ASSOCIATE-RJ); `why` says what to change."""
+    """Somebody was turned away so many `times`: `answer` is that to an association (A-ASSOCIATE-RJ) or to an instance
+    (C-STORE-RSP) in words, `why` says what to change."""
 
     calling_ae_title: str
     called_ae_title: str

@@ -34,7 +34,7 @@ def _association(row: Row) -> TimelineEntry:
     sent = _count(row["instances"], "instance")
     text = f"{row['calling_ae_title']} at {row['peer_host']} sent {sent} to {row['called_ae_title']}"
     if row["refused"]:
-        text += f"; {row['refused']} refused: {row['refused_why']}"
+        text += f"; {row['refused']} refused, the last with {row['refused_why']}"
     return _entry(row, "association", row["started_at"], row["ended_at"], row["outcome"], text)
 
 

@@ -87,7 +87,7 @@ def _association(item: schemas.Association) -> Sequence[str]:
         str(item.instances),
         size(item.bytes),
         item.outcome or "open",
-        f"{item.refused} refused: {item.refused_why}" if item.refused else "",
+        f"{item.refused}, last: {item.refused_why}" if item.refused else "",
     )
 
 
@@ -173,13 +173,13 @@ LISTINGS = (
         "associations",
         "Associations, open ones first.",
         schemas.Association,
-        ("Id", "From", "Host", "To", "Began", "Duration#", "Instances#", "Size#", "Outcome", "Why"),
+        ("Id", "From", "Host", "To", "Began", "Duration#", "Instances#", "Size#", "Outcome", "Refused"),
         _association,
         has_states=False,
     ),
     Listing(
         "rejections",
-        "Associations that were turned away since the adapter started, and what to change.",
+        "Associations and instances that were turned away since the start, and what to change.",
         schemas.Rejection,
         ("From", "Host", "To", "Times#", "Last", "Answer", "Why"),
         _rejection,

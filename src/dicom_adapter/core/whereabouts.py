@@ -48,7 +48,7 @@ class BatchFacts:
 class Work:
     """All work that a study is part of. `jobs`: each with the exports of its results.
 
-    `refused`: by the last association that brought something of it; whoever sends again what was refused sends it all.
+    `refused`: in the associations that brought something of it; some may be of other studies, or have come since.
     """
 
     batches: Sequence[BatchFacts] = ()
@@ -77,7 +77,10 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
     nothing goes on.
     """
     refused = work.refused
-    lacking = [f"{refused.requests} refused when it was sent: {refused.why}"] if refused.requests else []
+    lacking = []
+    if refused.requests:
+        requests = "C-STORE request was" if refused.requests == 1 else "C-STORE requests were"
+        lacking.append(f"{refused.requests} {requests} refused in its associations, the last with {refused.why}")
     answers = [_batch(batch, steady) for batch in work.batches]
     for job, exports in work.jobs:
         if job.state is not JobState.SUCCEEDED or not any(task.results_task_id for task in exports):

@@ -24,7 +24,7 @@ from dicom_adapter.dicom.status import Status, words
 from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class
 from dicom_adapter.dimse_log import log_command, log_data_set
 from dicom_adapter.net.connection import AssociationEnded, Connection
-from dicom_adapter.scp.live import OpenAssociation, Register
+from dicom_adapter.scp.live import OpenAssociation, Register, Rejection
 from dicom_adapter.scp.service import Request, Services
 from dicom_adapter.scp.storage import StorageEnvironment, StorageService
 from dicom_adapter.scp.verification import echo
@@ -154,14 +154,16 @@ class _Association:
         )
 
     def _note_failure(self, command: CommandSet, answer: CommandSet) -> None:
-        association, status = self._open, answer.status or 0
+        association, status, why = self._open, answer.status or 0, answer.error_comment or ""
         if command.command_field == CommandField.C_STORE_RQ:
-            why = f"{words(status)} ({answer.error_comment})" if answer.error_comment else words(status)
-            association.refused = Refused(association.refused.requests + 1, why)
+            in_words = f"{words(status)} ({why})" if why else words(status)
+            association.refused = Refused(association.refused.requests + 1, in_words)
+            record = association.record
+            caller = record.calling_ae_title, record.called_ae_title, record.peer_host
+            known = "see the log" if status == Status.PROCESSING_FAILURE else why  # its number is another each time
+            self._environment.register.reject(Rejection(*caller, words(status), known), self._environment.storage.now())
         self._environment.register.count(f"failures_{status:04x}")
-        log.warning(
-            "request refused", association=association.record.id, status=words(status), why=answer.error_comment
-        )
+        log.warning("request refused", association=association.record.id, status=words(status), why=why or None)
 
     def _end(self, outcome: AssociationOutcome, why: str) -> None:
         """Whatever happened: mark the end, and free the place after that: batching waits for it."""

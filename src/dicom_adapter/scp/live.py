@@ -29,7 +29,7 @@ class OpenAssociation:
 
 
 class Rejection(NamedTuple):
-    """Who was turned away, and with which A-ASSOCIATE-RJ; `why` says what to change."""
+    """Who was turned away, and how: `answer` is an A-ASSOCIATE-RJ, or the status of a C-STORE-RSP, in words."""
 
     calling_ae_title: str
     called_ae_title: str

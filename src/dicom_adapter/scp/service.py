@@ -64,7 +64,7 @@ def answer_to(error: Exception) -> tuple[Status, str]:
     if isinstance(error, Refusal):
         return error.status, str(error)
     if isinstance(error, OutOfResources):
-        return Status.OUT_OF_RESOURCES, "no space in the storage folder"
+        return Status.OUT_OF_RESOURCES, str(error).partition(";")[0]  # the advice is not for the peer
     return Status.PROCESSING_FAILURE, "internal error"
 
 

@@ -70,10 +70,8 @@ class StorageService:
 
     def close(self, outcome: AssociationOutcome) -> bool:
         """Make the association's end durable (D2). Whether it had stored anything. Raises OutOfResources."""
-        refused = self._association.refused
-        if self._spool is None and refused.requests:
-            self._spool = self._environment.spool.open_association(self._association.record)
-        return self._spool is not None and self._spool.close(outcome, self._environment.now(), refused)
+        spool, refused = self._spool, self._association.refused
+        return spool is not None and spool.close(outcome, self._environment.now(), refused)
 
     def _receive(self, request: Request) -> None:
         if self._spool is None:

@@ -109,8 +109,7 @@ def _given_up() -> OutOfResources:
 
 
 class AssociationSpool:
-    """The instances of one association. Nothing is on disk before the first `create`; nothing remains without a commit,
-    but the note of what was refused.
+    """The instances of one association. Nothing is on disk before the first `create`, nothing remains without a commit.
 
     `committed`, `bytes`: instances that are durable, and their size.
     """
@@ -222,8 +221,7 @@ class AssociationSpool:
                 self._uncommitted = ""
 
     def close(self, outcome: AssociationOutcome, ended_at: float, refused: Refused = NOTHING_REFUSED) -> bool:
-        """The association ended: make its outcome durable (D2). False when it committed nothing: all that is left then
-        is a note of what was `refused`, if the disk allows it.
+        """The association ended: make its outcome durable (D2). False when it committed nothing: no trace is left.
 
         OutOfResources: the outcome is not durable, so the peer must not be told. `Spool.finish_outcomes` tries again.
         The first call decides the outcome; another one, from any thread, only helps it along.
@@ -237,8 +235,8 @@ class AssociationSpool:
             if not self._left:
                 if self.committed:
                     self._conclude(self._end)
-                elif not self._note_refusals(self._end):
-                    self._remove_traces(self._end.outcome)
+                else:
+                    self._remove_traces()
                 self._leave()
             return self.committed > 0
 
@@ -294,29 +292,11 @@ class AssociationSpool:
             if self.state.durability is Durability.ASSOCIATION and end.outcome is AssociationOutcome.RELEASED:
                 self._sync_instances(end)
             self._write_marker(end)
-            if self.state.durability is not Durability.NONE:
-                self.state.sync(self._new)
-                if not self._anchored:
-                    self.state.sync(self.state.new)
         except OSError as error:
             self.state.unfinished.add(self)
             raise out_of_resources("write the outcome of an association to", error) from error
         self.state.unfinished.discard(self)
         crash_point("spool.after_marker")
-
-    def _note_refusals(self, end: _End) -> bool:
-        """Nothing was committed, and somebody will ask why: leave an outcome all the same. It promises nothing."""
-        if not end.refused.requests:
-            return False
-        try:
-            if self._tmp == _CLOSED:
-                self._tmp = self._make_directory(self.state.tmp)
-            self._open_folder()
-            self._write_marker(end)
-        except OSError as error:
-            log.warning("refusals not noted", association=self.id, reason=explain("write a note to", error))
-            return False
-        return True
 
     def _write_marker(self, end: _End) -> None:
         marker = self._new_file(end.outcome, self._new)
@@ -325,6 +305,10 @@ class AssociationSpool:
             self._fs.write(marker, records.marker(records.Marker(end.at, self.committed, end.refused)))
         finally:
             self._fs.close(marker)
+        if self.state.durability is not Durability.NONE:
+            self.state.sync(self._new)
+            if not self._anchored:
+                self.state.sync(self.state.new)
 
     def _sync_instances(self, end: _End) -> None:
         """Durability.ASSOCIATION: everything that Success was said for, before the release is answered."""
@@ -346,14 +330,13 @@ class AssociationSpool:
         finally:
             self._fs.close(file)
 
-    def _remove_traces(self, outcome: AssociationOutcome) -> None:
-        """Nothing was committed: whatever a failed first commit, or a failed note, left goes."""
+    def _remove_traces(self) -> None:
+        """Nothing was committed: whatever a failed first commit left goes."""
         if self._tmp != _CLOSED:
             self._remove(ENVELOPE, self._tmp)
         if self._new != _CLOSED:
             self._remove(ENVELOPE, self._new)
             self._remove(INDEX, self._new)
-            self._remove(outcome, self._new)
             with suppress(OSError):  # something could not be removed: the next start does
                 self._fs.remove_directory(self.id, self.state.new)
 

@@ -95,7 +95,10 @@ class Database:
             present = MigrationContext.configure(connection).get_current_heads()
             unknown = set(present) - _known_revisions()
             if unknown:
-                raise CommandError(f"its schema is {', '.join(unknown)}, which this version does not know")
+                raise DatabaseUnusable(
+                    f"the database {self.path} was written by a newer version of the adapter (its schema is "
+                    f"{', '.join(unknown)}): start that version. Nothing was changed"
+                )
             config = _migrations()
             if present != tuple(ScriptDirectory.from_config(config).get_heads()):
                 config.attributes["connection"] = connection

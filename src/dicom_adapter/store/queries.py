@@ -275,15 +275,15 @@ def work_on(connection: Connection, study: str) -> Work:
 
 
 def _refused(connection: Connection, study: str) -> Refused:
-    """What the last association that brought something of the study had refused, of whatever study."""
+    """What the associations that brought something of the study had refused, of whatever study."""
     query = (
         select(associations.c.refused, associations.c.refused_why)
         .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
-        .order_by(associations.c.id.desc())
-        .limit(1)
+        .where(associations.c.refused > 0)
+        .order_by(associations.c.id)
     )
-    row = connection.execute(query).first()
-    return NOTHING_REFUSED if row is None else Refused(*row)
+    rows = connection.execute(query).all()
+    return Refused(sum(row.refused for row in rows), rows[-1].refused_why) if rows else NOTHING_REFUSED
 
 
 def _by_state(table: Table) -> Select[Any]:

@@ -78,6 +78,7 @@ class FakeLive:
                 started_at=999.0,
                 instances=3,
                 bytes=10,
+                refused=0,
             )
         ]
 

@@ -164,7 +164,7 @@ def test_no_work_at_all() -> None:
 
 def test_what_was_refused_is_told_when_nothing_else_waits() -> None:
     refused = Refused(12, "A700H Refused: out of resources")
-    told = "12 refused when it was sent: A700H Refused: out of resources"
+    told = "12 C-STORE requests were refused in its associations, the last with A700H Refused: out of resources"
     assert where([BATCH], [JOB], [EXPORT], refused) == Whereabouts(Stage.DONE, told)
     assert (where([], [], [], refused).waits or "").endswith(f"never submitted; {told}")
     queued = replace(JOB, state=JobState.QUEUED)

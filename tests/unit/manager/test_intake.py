@@ -78,16 +78,14 @@ async def test_timeout_zero_makes_a_batch_of_each_association(house: House) -> N
     assert [(batch.state, len(uids)) for batch, uids in house.all()] == [(BatchState.CLOSED, 2), (BatchState.CLOSED, 3)]
 
 
-async def test_what_was_refused_makes_a_row_and_no_batch(house: House) -> None:
+async def test_what_was_refused_is_in_the_row(house: House) -> None:
     refused = Refused(3, "A700H Refused: out of resources")
-    record, _ = association(instances=0)
-    house.spool.ended.append((replace(record, refused=refused), []))
+    record, stored = association()
+    house.spool.ended.append((replace(record, refused=refused), stored))
     await house.step()
-    assert house.all() == []
     with house.database.read() as connection:
         [row] = connection.execute(association_table.select()).mappings().all()
-        assert (row["instances"], row["refused"], row["refused_why"]) == (0, *refused)
-        assert associations.without_work(connection) == [record.id]  # housekeeping removes its folder
+    assert (row["instances"], row["refused"], row["refused_why"]) == (2, *refused)
 
 
 async def test_an_association_is_taken_up_once_also_after_a_restart(house: House) -> None:

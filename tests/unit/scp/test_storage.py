@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from dicom_adapter.dicom.command_set import CommandSet
 from dicom_adapter.dicom.dimse import c_store_rq
 from dicom_adapter.dicom.uid import is_valid_uid
 from dicom_adapter.net.connection import AssociationEnded
+from dicom_adapter.scp.live import Rejection
 from dicom_adapter.spool import AssociationSpool, Durability
+from dicom_adapter.spool.fs import FileSystem
 from tests.dicom_files import readable_files
 from tests.peers import CT, EXPLICIT, data_set
 from tests.scp_harness import running, store
@@ -52,17 +56,37 @@ def test_a_stored_instance_is_the_received_bytes_behind_our_file_meta(tmp_path: 
     assert scp.left == 1
 
 
-def test_an_association_that_was_refused_everything_is_on_record(tmp_path: Path) -> None:
+def test_what_was_refused_is_on_record_with_the_true_reason(tmp_path: Path) -> None:
     with running(tmp_path / "storage") as scp:
         connection = scp.associate()
+        store(connection, tmp_path)
         scp.full = True
-        for number in (1, 2):
+        for number in (2, 3):
             assert store(connection, tmp_path, message_id=number).status == 0xA700
         connection.release()
-        [(record, instances)] = scp.closed_associations()
-    assert (record.outcome, record.calling_ae_title, instances) == (AssociationOutcome.RELEASED, "CT01", [])
-    why = "A700H Refused: out of resources (no space in the storage folder)"
-    assert record.refused == Refused(2, why)
+        [(record, _)] = scp.closed_associations()
+        [refusals] = scp.listener.rejections()
+    answer, why = "A700H Refused: out of resources", "the storage folder has too little free space"
+    assert record.refused == Refused(2, f"{answer} ({why})")
+    assert (refusals.rejection, refusals.times) == (Rejection("CT01", "BRAIN", "127.0.0.1", answer, why), 2)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC])
+def test_a_disk_that_fails_is_not_told_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def fails(_fs: FileSystem, name: str, _directory: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    with running(tmp_path / "storage", durability=Durability.INSTANCE) as scp:
+        monkeypatch.setattr(FileSystem, "create", fails)
+        connection = scp.associate()
+        answer = store(connection, tmp_path)
+        assert (answer.status, answer.error_comment) == (
+            0xA700,
+            f"cannot create a file in the spool ({os.strerror(error)})",
+        )
+        connection.release()
+        [refusals] = scp.listener.rejections()
+        assert refusals.rejection.why == answer.error_comment
 
 
 def real_files() -> Iterator[tuple[Path, str, str, str]]:
@@ -109,8 +133,8 @@ def test_an_association_that_stores_nothing_leaves_no_trace(tmp_path: Path) -> N
     with running(tmp_path / "storage") as scp:
         scp.associate().release()
         connection = scp.associate()
-        connection.abort()
-        connection.close()
+        store(connection, tmp_path, b"")
+        connection.release()
         eventually(lambda: scp.left == 2)
         assert scp.outcomes() == []
         assert list(scp.spool.layout.tmp.iterdir()) == list(scp.spool.layout.new.iterdir()) == []

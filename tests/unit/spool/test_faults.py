@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter.core.errors import OutOfResources
-from dicom_adapter.core.model import AssociationOutcome, Refused
+from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.spool import AssociationSpool, Durability, Spool
 from dicom_adapter.spool.scanner import Adoption
 from tests.spool_faults import FULL_OR_BROKEN, Died, FaultyFileSystem, data_set, facts, head, record
@@ -94,39 +94,6 @@ def restart_and_check(root: Path, life: Life) -> None:
             assert set(present.values()) <= set(life.attempted)
         finally:
             spool.close()
-
-
-REFUSED = Refused(3, "A700H Refused: out of resources")
-
-
-@pytest.mark.parametrize("code", FULL_OR_BROKEN)
-def test_a_note_of_refusals_that_fails_leaves_no_trace(root: Path, code: int) -> None:
-    """It promises nothing, so nobody is told, and the next start has nothing to do."""
-    for k in CALLS:
-        spool, fs = opened(root, Durability.INSTANCE)
-        fs.fail(k, code)
-        assert spool.open_association(record("a1")).close(AssociationOutcome.RELEASED, 1002.0, REFUSED) is False
-        noted = [(found.refused, instances) for found, instances in spool.closed_associations(set())]
-        assert noted in ([], [(REFUSED, [])])
-        spool.close()
-        if k > len(fs.calls):
-            assert noted
-            return
-    pytest.fail("the note takes more calls than this test knows")
-
-
-@pytest.mark.parametrize("torn", [False, True], ids=["between-calls", "torn-write"])
-def test_death_while_refusals_are_noted(root: Path, torn: bool) -> None:
-    for k in CALLS:
-        spool, fs = opened(root, Durability.INSTANCE)
-        fs.die(k, torn=torn)
-        try:
-            spool.open_association(record("a1")).close(AssociationOutcome.RELEASED, 1002.0, REFUSED)
-        except Died:
-            restart_and_check(root, Life(spool))
-        else:
-            return
-    pytest.fail("the note takes more calls than this test knows")
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["between-calls", "torn-write"])

@@ -53,7 +53,7 @@ def files(folder: Path) -> set[str]:
 
 def test_an_association_without_an_instance_leaves_no_trace(spool: Spool, fs: FaultyFileSystem) -> None:
     association = spool.open_association(record("a1"))
-    assert association.close(RELEASED, 1002.0) is False
+    assert association.close(RELEASED, 1002.0, Refused(1, "A700H Refused: out of resources")) is False
     assert fs.calls == []
     association = spool.open_association(record("a2"))
     association.create(head()).discard()
@@ -69,20 +69,6 @@ def test_what_was_refused_is_in_the_outcome(spool: Spool) -> None:
     assert (found.refused, len(instances)) == (Refused(2, "A700H Refused: out of resources"), 1)
     spool.instance_path(instances[0]).unlink()  # it becomes an interrupted one, and still says so
     assert closed(spool)["a1"][0].refused == closed(spool)["a1"][0].refused == found.refused
-
-
-@pytest.mark.parametrize("began", [False, True])
-def test_an_association_that_was_refused_everything_leaves_a_note(spool: Spool, began: bool) -> None:
-    association = spool.open_association(record("a1"))
-    if began:
-        association.create(head()).discard()
-    assert association.close(ABORTED, 1002.0, Refused(1, "C000H Error: cannot understand")) is False
-    found, instances = closed(spool)["a1"]
-    assert (found.outcome, found.ended_at, found.refused.requests, instances) == (ABORTED, 1002.0, 1, [])
-    assert found.calling_ae_title == record("a1").calling_ae_title
-    assert files(spool.layout.tmp) == set()
-    spool.remove_association("a1")
-    assert files(spool.layout.new) == set()
 
 
 def test_states_in_order(spool: Spool) -> None:

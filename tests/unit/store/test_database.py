@@ -204,7 +204,7 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
-    with pytest.raises(DatabaseUnusable, match="cannot be used"):
+    with pytest.raises(DatabaseUnusable, match="written by a newer version"):
         Database(tmp_path / "adapter.db")
 
 
