@@ -79,7 +79,7 @@ def test_a_removed_job_keeps_no_supervisor_waiting(tmp_path: Path) -> None:
 
 
 def test_a_log_that_finds_no_room_drops_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = runner.Log(str(tmp_path / "log"), 1000)
     os.write(log.sink, b"first")
@@ -94,4 +94,4 @@ def test_a_log_that_finds_no_room_drops_and_goes_on(
     assert not log.pump()
     os.close(log.source)
     assert (tmp_path / "log").read_text() == "first"
-    assert "No space left on device" in capsys.readouterr().err
+    assert "No space left on device" in capfd.readouterr().err
