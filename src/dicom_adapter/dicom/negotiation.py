@@ -6,7 +6,8 @@ standard's, and stands here once for both roles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from dicom_adapter.dicom.errors import RemoteProtocolError
 from dicom_adapter.dicom.pdu import (
@@ -38,6 +39,8 @@ Decide = Callable[[ProposedContext], str | ContextResultReason]
 
 AnswerExtended = Callable[[SopClassExtended], bytes | None]
 """The answer to a SOP Class Extended Negotiation: application information, or None for "not supported"."""
+
+_Item = TypeVar("_Item", RoleSelection, SopClassExtended)
 
 STORAGE_LEVEL_2 = bytes((2, 0, 2, 0, 0, 0))
 """Answer of a Storage SCP that keeps every attribute, keeps signatures and coerces nothing (PS3.4 Table B.3-1)."""
@@ -94,16 +97,26 @@ def accept(
             implementation_version_name=implementation_version_name,
             # PS3.7 D.3.3.3: we are synchronous only.
             asynchronous_operations_window=user.asynchronous_operations_window and AsynchronousOperationsWindow(1, 1),
-            role_selections=tuple(map(_answer_role, user.role_selections)),
+            role_selections=tuple(map(_answer_role, _of_proposed(rq, user.role_selections))),
             sop_class_extended=tuple(
                 SopClassExtended(item.sop_class_uid, answer)
-                for item in user.sop_class_extended
+                for item in _of_proposed(rq, user.sop_class_extended)
                 if (answer := answer_extended(item)) is not None
             ),
             # Common extended negotiation has no answer (PS3.7 D.3.3.6).
             user_identity_response=_answer_identity(user.user_identity),
         ),
     )
+
+
+def _of_proposed(rq: AAssociateRQ, items: Iterable[_Item]) -> Iterator[_Item]:
+    """Those of the SOP Classes that are proposed, one of each (PS3.7 D.3.3.4, D.3.3.5): an answer to whatever else a
+    peer adds might not fit into the user information."""
+    unanswered = {context.abstract_syntax for context in rq.presentation_contexts}
+    for item in items:
+        if item.sop_class_uid in unanswered:
+            unanswered.discard(item.sop_class_uid)
+            yield item
 
 
 def _answer_role(proposed: RoleSelection) -> RoleSelection:

@@ -93,6 +93,16 @@ def test_accept_repeats_the_titles() -> None:
             UserInformation(role_selections=(RoleSelection(CT, True, True), RoleSelection(MR, False, True))),
             {"role_selections": (RoleSelection(CT, True, False), RoleSelection(MR, False, False))},
         ),
+        (  # only of what is proposed, and once: 1,092 of them fit into a request, and not into the answer
+            UserInformation(
+                role_selections=(
+                    *(RoleSelection("1.2.3." + "4" * 40, True, False) for _ in range(1091)),
+                    RoleSelection(CT, True, False),
+                    RoleSelection(CT, False, True),
+                )
+            ),
+            {"role_selections": (RoleSelection(CT, True, False),)},
+        ),
         (
             UserInformation(sop_class_extended=(SopClassExtended(CT, b"\2"), SopClassExtended(MR, b"\2"))),
             {"sop_class_extended": (SopClassExtended(CT, STORAGE_LEVEL_2),)},
