@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from ruamel.yaml import YAML
 
 from dicom_adapter import cli, crash_points
 from dicom_adapter.engines import process_runner
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 # One for all, as making a client reads every certificate of the system: a fifteenth of a second for each look of a
@@ -58,13 +58,6 @@ def _program(file: str, log: str, environment: Mapping[str, str]) -> None:
     os.close(output)
     sys.argv = ["dicom-adapter", "dicom", "start", "--foreground", "-f", file]
     cli.dicom_adapter()
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody has at this instant."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def configuration(**sections: Any) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import pytest
 from starlette.routing import compile_path
 
 from dicom_adapter.testing.results_service import ResultsService, serving
-from tests.adapter_process import AdapterProcess, free_port
+from tests.adapter_process import AdapterProcess
 from tests.end_to_end.test_trip import COPY, ct_series, house, process, send
+from tests.ports import free_port
 from tests.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "rest-api.md"

@@ -15,6 +15,7 @@ import pytest
 
 from dicom_adapter import run_file
 from tests.peers import write_file
+from tests.ports import free_port
 from tests.waiting import eventually
 
 PROGRAMS = Path(sys.executable).parent
@@ -70,11 +71,6 @@ api: {{port: 0}}
     def command(self, *arguments: str, status: int = 0, program: str = "clara") -> subprocess.CompletedProcess[str]:
         """Run one command on this configuration."""
         return self.run(*arguments, "-f", str(self.config), status=status, program=program)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture

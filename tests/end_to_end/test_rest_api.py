@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_process import AdapterProcess, free_port
+from tests.adapter_process import AdapterProcess
 from tests.end_to_end.test_trip import COPY, ct_series, house, process, send
+from tests.ports import free_port
 from tests.waiting import eventually
 
 TOKEN = "0123456789abcdef-of-a-test"

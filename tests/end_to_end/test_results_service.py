@@ -12,12 +12,12 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from dicom_adapter.testing.results_service import Answer, TaskState
-from tests.adapter_process import free_port
 from tests.clara_site import ClaraSite, clara_site
 from tests.end_to_end.test_trip import ct_series, send
 from tests.interop.corpus import data_set_bytes, instance_of, syntax_of
 from tests.interop.programs import storescp
 from tests.peers import write_file
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 SUCCESS, FAILURE = "PUT /api/tasks/success", "PUT /api/tasks/failure"

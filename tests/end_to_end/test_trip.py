@@ -22,9 +22,10 @@ from pynetdicom.presentation import build_context
 
 from dicom_adapter.cli.outcome import ExitCode
 from dicom_adapter.scu.requestor import Peer, RequestorSettings, associate, propose_each
-from tests.adapter_process import AdapterProcess, configuration, free_port, merged
+from tests.adapter_process import AdapterProcess, configuration, merged
 from tests.interop import programs
 from tests.peers import CT, EXPLICIT, data_set
+from tests.ports import free_port
 from tests.scp_harness import store
 from tests.waiting import eventually
 

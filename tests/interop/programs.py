@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 PATIENCE = 30.0  # seconds for a program to start
 
 
@@ -31,12 +33,6 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a peer program to its end."""
     command = [require(name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, errors="replace")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _await_listening(process: subprocess.Popen[bytes], port: int) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dicom_adapter.config import default_path, default_text
-from tests.adapter_process import free_port
 from tests.peers import write_file
+from tests.ports import free_port
 from tests.waiting import eventually
 
 DEADLINE = 300  # seconds: pipx downloads what the wheel depends on
