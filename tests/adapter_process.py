@@ -117,7 +117,9 @@ class AdapterProcess:
         """Start it, and wait until it is ready."""
         environment = {**_own_environment(), **(environment or {})}
         arguments = str(self.file), str(self.log), environment
-        self._process = _PROGRAMS.Process(target=_program, args=arguments, daemon=True)  # never outlives the tests
+        self._process = _PROGRAMS.Process(
+            target=_program, args=arguments, daemon=True
+        )  # pytest ends without waiting for it
         self._process.start()
         if wait:
             eventually(self._is_ready)

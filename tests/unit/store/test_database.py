@@ -43,24 +43,30 @@ def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     database.close()
 
 
-def test_exports_of_an_older_version_stay_as_they_are(tmp_path: Path) -> None:
-    """Revision 0003 makes the tables of exports anew."""
-    path = tmp_path / "adapter.db"
+def upgraded(path: Path, revision: str, *statements: str) -> Database:
+    """The database of an older version, with what it had written, as this version opens it."""
     engine, config = database_module._sqlite_engine(path), database_module._migrations()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        for statement in (
-            "INSERT INTO batches (id, called_ae_title, state, policy, opened_at) VALUES ('b', 'A', 'processed', '', 1)",
-            "INSERT INTO jobs (id, name, batch_id, pipeline_id, pipeline_name, called_ae_title, state, "
-            "attempt, attempts_allowed, failures, created_at, partial) "
-            "VALUES ('j', 'n', 'b', 'p', 'p', 'A', 'x', 1, 1, 0, 1, 0)",
-            "INSERT INTO export_tasks VALUES ('e', 'j', 'PACS', 'failed', 4, 4, 7.5, NULL, 9.5, 'it is away')",
-            "INSERT INTO export_files VALUES ('e', 2, 'r/2.dcm', '1', '1.2', '1.3', '1.4', 9, 'failed', 42752, 'why')",
-        ):
+        command.upgrade(config, revision)
+        for statement in statements:
             connection.execute(text(statement))
     engine.dispose()
-    database = Database(path)
+    return Database(path)
+
+
+def test_exports_of_an_older_version_stay_as_they_are(tmp_path: Path) -> None:
+    """Revision 0003 makes the tables of exports anew."""
+    database = upgraded(
+        tmp_path / "adapter.db",
+        "0002",
+        "INSERT INTO batches (id, called_ae_title, state, policy, opened_at) VALUES ('b', 'A', 'processed', '', 1)",
+        "INSERT INTO jobs (id, name, batch_id, pipeline_id, pipeline_name, called_ae_title, state, "
+        "attempt, attempts_allowed, failures, created_at, partial) "
+        "VALUES ('j', 'n', 'b', 'p', 'p', 'A', 'x', 1, 1, 0, 1, 0)",
+        "INSERT INTO export_tasks VALUES ('e', 'j', 'PACS', 'failed', 4, 4, 7.5, NULL, 9.5, 'it is away')",
+        "INSERT INTO export_files VALUES ('e', 2, 'r/2.dcm', '1', '1.2', '1.3', '1.4', 9, 'failed', 42752, 'why')",
+    )
     with database.read() as connection:
         assert export_tasks.get(connection, "e") == ExportTask(
             "e", "j", "PACS", ExportState.FAILED, 4, 4, 7.5, ended_at=9.5, reason="it is away"
@@ -103,15 +109,8 @@ def test_a_full_disk_is_told_until_something_can_be_written(tmp_path: Path) -> N
 
 
 def test_associations_of_an_older_version_had_nothing_refused(tmp_path: Path) -> None:
-    path = tmp_path / "adapter.db"
-    engine, config = database_module._sqlite_engine(path), database_module._migrations()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-        row = "INSERT INTO associations VALUES ('a', 'CT1', 'LUNG', 'h', 1, 1, 2, 'released', 2, 9, NULL, NULL, NULL)"
-        connection.execute(text(row))
-    engine.dispose()
-    database = Database(path)
+    row = "INSERT INTO associations VALUES ('a', 'CT1', 'LUNG', 'h', 1, 1, 2, 'released', 2, 9, NULL, NULL, NULL)"
+    database = upgraded(tmp_path / "adapter.db", "0003", row)
     with database.read() as connection:
         assert connection.execute(text("SELECT refused, refused_why FROM associations")).all() == [(0, None)]
     database.close()
