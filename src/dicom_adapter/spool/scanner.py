@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -42,7 +42,9 @@ class Adoption:
     instances_corrupt: int = 0  # moved to corrupt/
 
 
-_End = tuple[AssociationOutcome, Marker]
+class _End(NamedTuple):
+    outcome: AssociationOutcome  # the marker's name
+    marker: Marker
 
 
 class _Unreadable(Exception):
@@ -66,7 +68,7 @@ def closed_associations(state: SpoolState, known: set[str]) -> Iterator[tuple[As
         with _skipping_on_error(name):
             end = _look(state, name)
             if end is not None:
-                closed.append((end[1].ended_at, name, end))
+                closed.append((end.marker.ended_at, name, end))
     for _, name, end in sorted(closed, key=lambda item: item[:2]):
         found = None
         with _skipping_on_error(name):
@@ -232,7 +234,7 @@ class _Folder:
             content = self._read_small(outcome)
             if content is not None:
                 data, changed_at = content
-                return outcome, records.read_marker(data) or Marker(changed_at, 0)
+                return _End(outcome, records.read_marker(data) or Marker(changed_at, 0))
         return None
 
     def mark(self, outcome: AssociationOutcome, content: Marker) -> None:
