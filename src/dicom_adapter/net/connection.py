@@ -127,7 +127,9 @@ class Connection:
         self._request: AAssociateRQ | None = None
         self._buffer = memoryview(b"")  # made when there is something to receive
         self._receive_size = BUFFER_SIZE  # adapted to the data sets that come
-        self._spliced = 0  # bytes of the data set that is arriving
+        self._arrived = 0  # bytes of the data set that is arriving
+        self._expected = 0  # bytes of the last one: slices of a series have one length, nearly always
+        self._splicing = False
         self._pdv_length = 0  # of its last PDV, about
         self._starved = False  # the association can give no event before it gets more bytes
         self._ahead = 0  # bytes of the stream that are of the current data-set PDV
@@ -259,7 +261,8 @@ class Connection:
     def receive_data_set(self, sink: DataSetSink) -> None:
         """The data set of the command just received; returns after its last fragment."""
         self._progress_at = time.monotonic()
-        length = self._spliced = self._pdv_length = 0
+        self._arrived = self._pdv_length = 0
+        self._splicing = False
         messages = self._messages
         try:
             while messages.expects_data_set:
@@ -270,13 +273,13 @@ class Connection:
                 _, _, _, data, remaining = event
                 if data:
                     sink.write(data)
-                    length += len(data)
+                    self._arrived += len(data)
                     self._pdv_length = len(data) + remaining
         except RemoteProtocolError as error:
             self._abort_for(error)
         # A large data set is spliced: then do not receive much of the next one together with its command.
-        large = length + self._spliced >= LARGE_DATA_SET
-        self._receive_size = BUFFER_SIZE_BEFORE_LARGE if large else BUFFER_SIZE
+        self._expected = self._arrived
+        self._receive_size = BUFFER_SIZE_BEFORE_LARGE if self._arrived >= LARGE_DATA_SET else BUFFER_SIZE
 
     def send_command(self, context_id: int, command: CommandSet) -> None:
         """Send a command; with `has_data_set`, `send_data_set` has to follow."""
@@ -398,9 +401,11 @@ class Connection:
         if self._log:  # it wants to see every fragment
             return False
         if not ahead:
-            # Between two PDVs of a data set that is spliced: take the headers only, and splice what follows them.
-            if self._pdv_length >= SPLICE_FROM and self._spliced:
-                self._receive(HEADERS_LENGTH)
+            # Between two PDVs of a data set that is spliced: take the headers only, and splice what follows them. Where
+            # too little will follow, as at the end of nearly every slice, take that as well.
+            if self._splicing and self._pdv_length >= SPLICE_FROM:
+                rest = self._expected - self._arrived
+                self._receive(HEADERS_LENGTH + (rest if 0 < rest < SPLICE_FROM else 0))
                 return True
             return False
         if ahead < SPLICE_FROM:
@@ -422,7 +427,8 @@ class Connection:
             self._lost("end of stream")
         self._starved = not self._association.bypassed(taken)
         self._ahead = ahead - taken
-        self._spliced += taken
+        self._arrived += taken
+        self._splicing = True
         self._pdv_length = ahead
         if written:
             sink.spliced(written)

@@ -26,8 +26,15 @@ from dicom_adapter.dicom.pdu import (
     PDataTF,
     Pdv,
 )
-from dicom_adapter.dicom.pdu_encoder import encode, p_data_header
-from dicom_adapter.net.connection import AssociationEnded, AssociationRejected, ConnectFailed, Connection, Timeouts
+from dicom_adapter.dicom.pdu_encoder import PDV_OVERHEAD, encode, p_data_header
+from dicom_adapter.net.connection import (
+    HEADERS_LENGTH,
+    AssociationEnded,
+    AssociationRejected,
+    ConnectFailed,
+    Connection,
+    Timeouts,
+)
 from dicom_adapter.net.transport import Transport
 from tests.associations import (
     CT,
@@ -204,6 +211,32 @@ class TestBothRoles:
             connection.close()
         assert sinks[0].written + sinks[0].moved == 8 * MAX_PDU_LENGTH
         assert sinks[0].moved > 7 * MAX_PDU_LENGTH
+
+    def test_the_short_end_of_a_data_set_comes_with_its_headers(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[int] = []
+        real = Transport.receive_into
+
+        def receive_into(transport: Transport, buffer: memoryview) -> int:
+            asked.append(len(buffer))
+            return real(transport, buffer)
+
+        monkeypatch.setattr(Transport, "receive_into", receive_into)
+        room = MAX_PDU_LENGTH - PDV_OVERHEAD
+        series = [4 * room + 500, 4 * room + 500, 2 * room, 3 * room + 500, 5 * room + 20_000, room + 2, 4 * room + 500]
+        files = [tmp_path / f"source-{number}" for number in range(len(series))]
+        with acceptor(serve_storage(tmp_path)) as running:
+            connection = request(running.port)
+            for file, size in zip(files, series, strict=True):
+                file.write_bytes(os.urandom(size))
+                store(connection, file)
+            connection.release()
+            connection.close()
+        assert [(tmp_path / str(number)).read_bytes() for number in range(len(files))] == [
+            file.read_bytes() for file in files
+        ]
+        assert asked.count(HEADERS_LENGTH + 500) == 2  # of the second; and of the fifth, which went on, by mistake
 
     def test_release_by_the_acceptor(self) -> None:
         def serve(connection: Connection) -> None:
