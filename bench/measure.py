@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from . import machine
 from .receivers import BenchError
 
 SLOW = 20.0  # seconds of measuring after which a case is not repeated
@@ -20,10 +21,14 @@ Medians = Mapping[str, float]
 
 
 class Session:
-    """One run of the bench: where files go, and a number that makes the UIDs of every figure new."""
+    """One run of the bench: where files go, and a number that makes the UIDs of every figure new.
 
-    def __init__(self, folder: Path) -> None:
+    `memory`: bytes that the machine shall have at hand when a figure is taken (`machine.populate_memory`).
+    """
+
+    def __init__(self, folder: Path, memory: int = 0) -> None:
         self.folder = folder
+        self.memory = memory
         self._runs = 0
 
     def next_run(self) -> int:
@@ -116,6 +121,7 @@ def take(row: Row, session: Session, repeats: int, tell: Callable[[str], None]) 
             if case.name in result.missing or spent.get(case.name, 0.0) > SLOW:
                 continue
             tell(case.name)
+            machine.populate_memory(session.memory)
             started = time.monotonic()
             try:
                 result.figures.setdefault(case.name, []).append(case.measure(session))

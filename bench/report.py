@@ -15,7 +15,8 @@ _INTRODUCTION = """\
 Written by `make bench ARGS=--write`: do not edit, measure. Every receiver and sender is a real process on 127.0.0.1.
 The cases of a row run in turn, again and again, and a figure is the median of its case: so compare the figures of one
 row, not of two runs. A receiver starts afresh, in an empty folder, for each figure, and stores a few instances before
-the clock starts. Every instance has new UIDs. A case that has taken more than 20 s is not repeated.
+the clock starts. Every instance has new UIDs. A case that has taken more than 20 s is not repeated. Before each figure
+2 GiB of memory are written and freed: a virtual machine that gave them back to its host would pay for each page again.
 
 DCMTK `storescp` runs with its defaults and `--fork`; Orthanc with its defaults, "no sync" being
 `SyncStorageArea: false`; the pynetdicom SCP writes the encoded data set as it came. The bare sink (`bench/sink.py`) is
