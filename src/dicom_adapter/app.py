@@ -410,10 +410,8 @@ class Adapter:
         """Now, not only when the first batch is held for want of one."""
         for ae_title in self._configuration.snapshot().ae_titles.values():
             for name in ae_title.processors:
-                try:
-                    registry.resolve(name)
-                except PermanentError as error:
-                    log.warning("batches will be held", ae_title=ae_title.ae_title, why=str(error))
+                if (why := registry.why_missing(name)) is not None:
+                    log.warning("batches will be held", ae_title=ae_title.ae_title, why=why)
 
     def _pipeline(self, pipeline_id: str) -> Pipeline | None:
         return self._configuration.snapshot().pipelines.get(pipeline_id)

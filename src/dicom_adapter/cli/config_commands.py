@@ -12,7 +12,7 @@ import typer
 
 from dicom_adapter.cli.outcome import ExitCode
 from dicom_adapter.cli.output import print_json, print_yaml, say
-from dicom_adapter.cli.target import FileOption, JsonOption, loaded
+from dicom_adapter.cli.target import FileOption, JsonOption, loaded, warnings
 from dicom_adapter.config import ConfigError, Problem, load
 
 
@@ -28,22 +28,22 @@ def check(
 ) -> None:
     """Say everything that is wrong with a configuration file, and touch nothing. Exit status 2 if anything is."""
     errors: Iterable[Problem] = ()
-    warnings: Iterable[Problem] = ()
+    warned: Iterable[Problem] = ()
     notes: Iterable[Problem] = ()
     try:
         found = load(file, os.environ)
-        warnings, notes = found.warnings, found.notes
+        warned, notes = warnings(found), found.notes
         found.require_runnable()
     except ConfigError as error:
         errors = error.problems
         report = error.render()
     else:
-        report = f"{file}: no problems"
+        report = f"{file}: no errors; warnings stand above" if warned else f"{file}: no problems"
     if as_json:
-        every = {"errors": errors, "warnings": warnings, "notes": notes}
+        every = {"errors": errors, "warnings": warned, "notes": notes}
         print_json({name: [_as_json(problem) for problem in problems] for name, problems in every.items()})
     else:
-        for problem in warnings:
+        for problem in warned:
             say(f"warning: {problem.render(str(file))}")
         for problem in notes:
             say(f"note: {problem.render(str(file))}")

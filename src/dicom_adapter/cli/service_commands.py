@@ -13,7 +13,7 @@ from dicom_adapter import run_file
 from dicom_adapter.cli import service
 from dicom_adapter.cli.outcome import CliError, ExitCode
 from dicom_adapter.cli.output import messages, say, warn
-from dicom_adapter.cli.target import FileOption, loaded
+from dicom_adapter.cli.target import FileOption, loaded, warnings
 from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text
 
 _TIMEOUT = 60.0  # seconds until an adapter is ready: it may have a crash to recover from
@@ -117,7 +117,7 @@ def _configuration(file: Path | None) -> Path:
 
 def _runnable(path: Path) -> Settings:
     found: Loaded = loaded(path)
-    for problem in found.warnings:
+    for problem in warnings(found):
         warn(f"warning: {problem.render(found.source)}")
     for problem in found.notes:
         warn(f"note: {problem.render(found.source)}")

@@ -14,7 +14,17 @@ import typer
 from dicom_adapter import run_file
 from dicom_adapter.cli.client import Client
 from dicom_adapter.cli.outcome import CliError, ExitCode
-from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text, fields, load, load_text
+from dicom_adapter.config import (
+    ConfigError,
+    Loaded,
+    Problem,
+    Settings,
+    default_path,
+    default_text,
+    fields,
+    load,
+    load_text,
+)
 from dicom_adapter.config.api_token import api_token, read_token
 from dicom_adapter.core.errors import PermanentError
 
@@ -53,6 +63,14 @@ def loaded(file: Path | None) -> Loaded:
         return load(path, os.environ)
     except ConfigError as error:
         raise CliError(ExitCode.USAGE, error.render()) from None
+
+
+def warnings(found: Loaded) -> list[Problem]:
+    """What does not keep the adapter from starting, processors that are not installed among it: loads them."""
+    from dicom_adapter.config.rules import missing_processors  # noqa: PLC0415 - for two commands only
+    from dicom_adapter.processors.registry import why_missing  # noqa: PLC0415 - the same
+
+    return [*found.warnings, *found.locate(missing_processors(found.settings, why_missing))]
 
 
 def asks(command: Callable[..., None]) -> Callable[..., None]:

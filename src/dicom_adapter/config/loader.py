@@ -5,7 +5,7 @@ Reads the file and nothing else: no folder is made, no port opened, no name reso
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Loaded:
 
     settings: Settings
     source: str  # the file, as it was named
+    document: Document
     warnings: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
     unrunnable: tuple[Problem, ...] = ()  # mapped pipelines that nothing runs: a start refuses them
@@ -43,6 +44,10 @@ class Loaded:
         if self.unrunnable:
             raise ConfigError(self.unrunnable, self.source)
         return self.settings
+
+    def locate(self, findings: Iterable[Finding]) -> list[Problem]:
+        """What was found in the settings, with its place in the file."""
+        return [_located(self.document, finding) for finding in findings]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
@@ -73,20 +78,21 @@ def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: 
     problems += [_schema_problem(document, error) for error in errors]
     broken = [_path(error) for error in errors]
     findings = rules.check(settings, broken)
-    problems += list(_located(document, findings, Severity.ERROR))
+    problems += [_located(document, finding) for finding in findings if finding.severity is Severity.ERROR]
     if problems:
         raise ConfigError(problems, source)
     settings = _anchored(settings, base)
     return Loaded(
         settings=settings,
         source=source,
+        document=document,
         warnings=(
             *environment_warnings,
             *_switch_problems(document, settings, unused=True),
-            *_located(document, findings, Severity.WARNING),
+            *(_located(document, finding) for finding in findings),
         ),
         notes=tuple(_switch_problems(document, settings, unused=False)),
-        unrunnable=tuple(_located(document, rules.unrunnable_pipelines(settings), Severity.ERROR)),
+        unrunnable=tuple(_located(document, finding) for finding in rules.unrunnable_pipelines(settings)),
     )
 
 
@@ -167,17 +173,15 @@ def _value(tree: Any, path: Sequence[str | int]) -> Any:
     return tree
 
 
-def _located(document: Document, findings: Sequence[Finding], severity: Severity) -> Iterator[Problem]:
-    for finding in findings:
-        if finding.severity is severity:
-            yield Problem(
-                finding.message,
-                path=dotted(finding.path),
-                position=document.position(finding.path),
-                found=finding.found,
-                allowed=finding.allowed,
-                hint=finding.hint,
-            )
+def _located(document: Document, finding: Finding) -> Problem:
+    return Problem(
+        finding.message,
+        path=dotted(finding.path),
+        position=document.position(finding.path),
+        found=finding.found,
+        allowed=finding.allowed,
+        hint=finding.hint,
+    )
 
 
 def _switch_problems(document: Document, settings: Settings, *, unused: bool) -> Iterator[Problem]:

@@ -83,6 +83,17 @@ def unrunnable_pipelines(settings: Settings) -> list[Finding]:
     ]
 
 
+def missing_processors(settings: Settings, why_missing: Callable[[str], str | None]) -> Iterator[Finding]:
+    """Processors that are not there. No rule: only who loads one knows. `why_missing`: in words; None: it is there."""
+    if settings.dicom.scp.read_aetitles_from_crd:
+        return
+    for index, entry in enumerate(settings.dicom.scp.ae_titles):
+        for place, name in enumerate(entry.processors):
+            if (why := why_missing(name)) is not None:
+                path: Path = (*_AE_TITLES, index, "processors", place)
+                yield Finding(path, f"the batches of this AE Title will be held: {why}", Severity.WARNING)
+
+
 def _overlap(first: Path, second: Path) -> bool:
     length = min(len(first), len(second))
     return first[:length] == second[:length]

@@ -43,6 +43,15 @@ def resolve(name: str) -> Processor:
     )
 
 
+def why_missing(name: str) -> str | None:
+    """Why there is no processor of this name, in words; None: there is one."""
+    try:
+        resolve(name)
+    except PermanentError as error:
+        return str(error)
+    return None
+
+
 def _loaded(name: str, load: Callable[[], object]) -> object:
     importlib.invalidate_caches()  # it may have been installed a moment ago
     try:

@@ -39,8 +39,8 @@ def written(folder: Path, text: str) -> str:
 def test_check_of_a_right_file(tmp_path: Path) -> None:
     result = run("config", "check", written(tmp_path, default_text()))
     assert result.exit_code == 0
-    assert result.stdout.endswith("no problems\n")
     assert "warning:" in result.stdout  # it has no destination yet
+    assert result.stdout.endswith("no errors; warnings stand above\n")
 
 
 def test_check_of_a_wrong_file(tmp_path: Path) -> None:
@@ -50,6 +50,23 @@ def test_check_of_a_wrong_file(tmp_path: Path) -> None:
     assert f"{file}:1:15: dicom.scp.prot: unknown key" in result.stdout
     assert "did you mean `port`?" in result.stdout
     assert f"{file}:2:7: log.level: wrong value" in result.stdout
+
+
+def test_check_tells_of_processors_that_are_not_installed(tmp_path: Path) -> None:
+    names = "[job, magic, 'no_such_module:Magic', 'dicom_adapter.processors.job:JobProcessor']"
+    scp = f"{{read-aetitles-from-crd: false, ae-titles: [{{ae-title: CT, processors: {names}}}]}}"
+    runs = "[{id: '1', engine: process, command: ['true']}]"
+    mapped = "[{clara-ae-title: CT, name: any, pipeline-id: '1'}]"
+    file = written(tmp_path, f"dicom:\n  scp: {scp}\npipelines: {runs}\npipeline-mappings: {mapped}\n")
+    result = run("config", "check", file)
+    assert result.exit_code == 0
+    missing = [line for line in result.stdout.splitlines() if "will be held" in line]
+    assert missing[0].startswith(f"warning: {file}:2:")
+    assert "processors[1]" in missing[0]
+    assert "processor 'magic' is not installed. There are: job" in missing[0]
+    assert "processors[2]" in missing[1]
+    assert "No module named 'no_such_module'" in missing[1]
+    assert len(missing) == 2
 
 
 def test_check_for_programs(tmp_path: Path) -> None:
