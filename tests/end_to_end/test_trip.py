@@ -281,25 +281,36 @@ def test_an_aborted_association_never_reaches_a_pipeline(tmp_path: Path, pacs_po
 
 def test_what_was_refused_is_told_for_as_long_as_the_facts_are_kept(tmp_path: Path, pacs_port: int) -> None:
     adapter = house(tmp_path, pacs_port, process(COPY)).start()
-    try:
+
+    def send_pairs(*pairs: tuple[str, str]) -> list[int | None]:
+        """Each data set with its SOP Instance UID under the one that its command names."""
         peer = Peer("LUNG", "127.0.0.1", adapter.port)
         with closing(
             associate(RequestorSettings("CT1", "1.2.3", "TEST"), peer, propose_each([(CT, EXPLICIT)]))
         ) as connection:
-            good, other = data_set(CT, "1.2.3.1"), data_set(CT, "1.2.3.2")
-            assert store(connection, tmp_path, good, sop_instance="1.2.3.1").status == 0x0000
-            assert store(connection, tmp_path, other, sop_instance="1.2.3.9", message_id=2).status == 0xA900
+            answers = [
+                store(connection, tmp_path, data_set(CT, uid), sop_instance=named, message_id=number).status
+                for number, (uid, named) in enumerate(pairs, start=1)
+            ]
             connection.release()
+        return answers
+
+    try:
+        assert send_pairs(("1.2.3.1", "1.2.3.1"), ("1.2.3.2", "1.2.3.9")) == [0x0000, 0xA900]
         adapter.wait_for("exports", "succeeded")
         why = "A900H Error: data set does not match SOP Class (SOP Instance UID of data set and command differ)"
         [association] = adapter.items("associations")
         assert (association["instances"], association["refused"], association["refusedWhy"]) == (1, 1, why)
         study = adapter.get("/api/v1/studies/1.2.3")
-        told = f"1 C-STORE request was refused in its associations, the last with {why}"
+        told = f"refused in its associations: 1 instance that has not come since, the last with {why}"
         assert (study["stage"], study["waits"]) == ("done", told)
         assert study["timeline"][0]["text"].endswith(f"sent 1 instance to LUNG; 1 refused, the last with {why}")
         [refusals] = adapter.items("rejections")
         assert (refusals["callingAeTitle"], refusals["answer"], refusals["times"]) == ("CT1", why.partition(" (")[0], 1)
+        assert send_pairs(("1.2.3.9", "1.2.3.9")) == [0x0000]  # again, and right
+        eventually(lambda: [export["state"] for export in adapter.items("exports")] == ["succeeded"] * 2)
+        study = adapter.get("/api/v1/studies/1.2.3")
+        assert (study["stage"], study["waits"]) == ("done", None)
     finally:
         adapter.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dicom_adapter.core.snapshot import ClaraAeTitle, Destination
 
@@ -23,14 +23,44 @@ class AssociationOutcome(StrEnum):
     INTERRUPTED = "interrupted"  # we died in the middle: what was acknowledged is held, never deleted
 
 
+MOST_REFUSED: Final = 1000  # instances by name: a marker of 70 KB
+
+
 class Refused(NamedTuple):
-    """C-STORE requests of an association that were not answered Success. `why`: the last answer, in words."""
+    """C-STORE requests of an association that were not answered Success.
+
+    `why`: the last answer, in words. `instances`: their SOP Instance UIDs, each once. `unnamed`: how many requests had
+    no valid one, or came when there were `MOST_REFUSED` others.
+    """
 
     requests: int = 0
     why: str | None = None
+    instances: tuple[str, ...] = ()
+    unnamed: int = 0
+
+    def plus(self, why: str, sop_instance_uid: str | None) -> Refused:
+        """With one request more."""
+        instances, unnamed = self.instances, self.unnamed
+        if sop_instance_uid not in instances:
+            if sop_instance_uid is None or len(instances) == MOST_REFUSED:
+                unnamed += 1
+            else:
+                instances = (*instances, sop_instance_uid)
+        return Refused(self.requests + 1, why, instances, unnamed)
 
 
 NOTHING_REFUSED = Refused()
+
+
+class Missing(NamedTuple):
+    """What was refused and has not come since. `unnamed`: requests of which nobody can tell. `why`: the last answer."""
+
+    instances: int = 0
+    unnamed: int = 0
+    why: str | None = None
+
+
+NOTHING_MISSING = Missing()
 
 
 @dataclass(frozen=True, slots=True)

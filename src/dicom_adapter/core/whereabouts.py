@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportState, ExportTask, Job, JobState, Refused
+from dicom_adapter.core.model import NOTHING_MISSING, BatchState, ExportState, ExportTask, Job, JobState, Missing
 
 
 class Stage(StrEnum):
@@ -48,12 +48,12 @@ class BatchFacts:
 class Work:
     """All work that a study is part of. `jobs`: each with the exports of its results.
 
-    `refused`: in the associations that brought something of it; some may be of other studies, or have come since.
+    `missing`: of the associations that brought something of it; some may be of other studies.
     """
 
     batches: Sequence[BatchFacts] = ()
     jobs: Sequence[tuple[Job, Sequence[ExportTask]]] = ()
-    refused: Refused = NOTHING_REFUSED
+    missing: Missing = NOTHING_MISSING
 
 
 _ORDER = (
@@ -76,11 +76,7 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
     """Where the work is. `steady`: the time now on the steady clock. `fault`: why the database takes no changes, and so
     nothing goes on.
     """
-    refused = work.refused
-    lacking = []
-    if refused.requests:
-        requests = "C-STORE request was" if refused.requests == 1 else "C-STORE requests were"
-        lacking.append(f"{refused.requests} {requests} refused in its associations, the last with {refused.why}")
+    lacking = list(_lacking(work.missing))
     answers = [_batch(batch, steady) for batch in work.batches]
     for job, exports in work.jobs:
         if job.state is not JobState.SUCCEEDED or not any(task.results_task_id for task in exports):
@@ -96,6 +92,18 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
         return first
     told = [*lacking, *(answer.waits for answer in answers if answer.waits is not None)]
     return Whereabouts(Stage.DONE, "; ".join(told) or None)
+
+
+def _lacking(missing: Missing) -> Iterator[str]:
+    parts = []
+    if missing.instances:
+        parts.append("1 instance that has" if missing.instances == 1 else f"{missing.instances} instances that have")
+        parts[-1] += " not come since"
+    if missing.unnamed:
+        parts.append("1 C-STORE request" if missing.unnamed == 1 else f"{missing.unnamed} C-STORE requests")
+        parts[-1] += " whose instance is not known"
+    if parts:
+        yield f"refused in its associations: {' and '.join(parts)}, the last with {missing.why}"
 
 
 def _batch(batch: BatchFacts, steady: float) -> Whereabouts:

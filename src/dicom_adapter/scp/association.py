@@ -14,14 +14,14 @@ import structlog
 
 from dicom_adapter.core.admission import Accept, Reject
 from dicom_adapter.core.errors import OutOfResources
-from dicom_adapter.core.model import AssociationOutcome, Refused
+from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ScpPolicy
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.dicom import negotiation
 from dicom_adapter.dicom.command_set import CommandField, CommandSet
 from dicom_adapter.dicom.pdu import AAssociateAC, AAssociateRQ, SopClassExtended
 from dicom_adapter.dicom.status import Status, words
-from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class
+from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class, is_valid_uid
 from dicom_adapter.dimse_log import log_command, log_data_set
 from dicom_adapter.net.connection import AssociationEnded, Connection
 from dicom_adapter.scp.live import OpenAssociation, Register, Rejection
@@ -157,7 +157,8 @@ class _Association:
         association, status, why = self._open, answer.status or 0, answer.error_comment or ""
         if command.command_field == CommandField.C_STORE_RQ:
             in_words = f"{words(status)} ({why})" if why else words(status)
-            association.refused = Refused(association.refused.requests + 1, in_words)
+            instance = command.affected_sop_instance_uid or ""
+            association.refused = association.refused.plus(in_words, instance if is_valid_uid(instance) else None)
             record = association.record
             caller = record.calling_ae_title, record.called_ae_title, record.peer_host
             known = "see the log" if status == Status.PROCESSING_FAILURE else why  # its number is another each time

@@ -82,18 +82,30 @@ class Marker(NamedTuple):
 def marker(content: Marker) -> bytes:
     found: dict[str, object] = {"ended_at": content.ended_at, "instances": content.instances}
     if content.refused.requests:
-        found |= {"refused": content.refused.requests, "refused_why": content.refused.why}
+        requests, why, instances, unnamed = content.refused
+        found |= {
+            "refused": requests,
+            "refused_why": why,
+            "refused_instances": instances,
+            "refused_unnamed": unnamed,
+        }
     return json.dumps(found).encode() + b"\n"
 
 
 def read_marker(data: bytes) -> Marker | None:
     found = _object(data)
     try:
-        why = found.get("refused_why")
-        refused = Refused(int(found.get("refused", 0)), None if why is None else str(why))
-        return Marker(float(found["ended_at"]), int(found["instances"]), refused)
+        return Marker(float(found["ended_at"]), int(found["instances"]), _refused(found))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _refused(found: dict[str, Any]) -> Refused:
+    requests = int(found.get("refused", 0))
+    if not requests:
+        return NOTHING_REFUSED
+    instances = tuple(map(str, found.get("refused_instances", ())))
+    return Refused(requests, str(found["refused_why"]), instances, int(found.get("refused_unnamed", requests)))
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from dicom_adapter.core.model import AssociationRecord, Instance
-from dicom_adapter.store.tables import associations, batches, export_tasks, instances, jobs
+from dicom_adapter.store.tables import associations, batches, export_tasks, instances, jobs, refusals
 
 
 def known_ids(connection: Connection) -> set[str]:
@@ -33,11 +33,15 @@ def add(
             bytes=sum(instance.size for instance in stored),
             refused=record.refused.requests,
             refused_why=record.refused.why,
+            refused_unnamed=record.refused.unnamed,
             set_aside_until=set_aside_until,
         )
     )
     if stored:
         connection.execute(insert(instances), [_row(instance) for instance in stored])
+    if record.refused.instances:
+        named = [{"association_id": record.id, "sop_instance_uid": uid} for uid in record.refused.instances]
+        connection.execute(insert(refusals), named)
 
 
 def _row(instance: Instance) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
 
-from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, Refused
+from dicom_adapter.core.model import NOTHING_MISSING, AssociationOutcome, BatchState, Missing
 from dicom_adapter.core.whereabouts import BatchFacts, Work
 from dicom_adapter.store import export_tasks as task_rows
 from dicom_adapter.store import jobs as job_rows
@@ -26,6 +26,7 @@ from dicom_adapter.store.tables import (
     jobs,
     processings,
     quarantined_files,
+    refusals,
     results_tasks,
 )
 
@@ -271,19 +272,33 @@ def work_on(connection: Connection, study: str) -> Work:
         for row in list_batches(connection, Page(limit=1000), study)
     ]
     found = [job for batch in facts for job in job_rows.of_batch(connection, batch.id)]
-    return Work(facts, [(job, task_rows.of_job(connection, job.id)) for job in found], _refused(connection, study))
+    return Work(facts, [(job, task_rows.of_job(connection, job.id)) for job in found], _missing(connection, study))
 
 
-def _refused(connection: Connection, study: str) -> Refused:
-    """What the associations that brought something of the study had refused, of whatever study."""
+def _missing(connection: Connection, study: str) -> Missing:
+    """What the associations that brought something of the study had refused, of whatever study, and is not here."""
     query = (
-        select(associations.c.refused, associations.c.refused_why)
+        select(associations.c.id, associations.c.refused_unnamed, associations.c.refused_why)
         .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
         .where(associations.c.refused > 0)
         .order_by(associations.c.id)
     )
     rows = connection.execute(query).all()
-    return Refused(sum(row.refused for row in rows), rows[-1].refused_why) if rows else NOTHING_REFUSED
+    if not rows:
+        return NOTHING_MISSING
+    came = associations.alias("came")
+    here = (
+        select(instances.c.number)
+        .join(came, came.c.id == instances.c.association_id)
+        .where(instances.c.sop_instance_uid == refusals.c.sop_instance_uid)
+        .where(came.c.outcome != AssociationOutcome.ABORTED)  # never submitted
+    )
+    named = (
+        select(func.count(refusals.c.sop_instance_uid.distinct()))
+        .where(refusals.c.association_id.in_([row.id for row in rows]))
+        .where(~here.exists())
+    )
+    return Missing(connection.scalar(named) or 0, sum(row.refused_unnamed for row in rows), rows[-1].refused_why)
 
 
 def _by_state(table: Table) -> Select[Any]:

@@ -73,11 +73,19 @@ associations = Table(
     Column("bytes", Integer, nullable=False),
     Column("refused", Integer, nullable=False, server_default=text("0")),  # C-STORE requests not answered Success
     Column("refused_why", Text),  # the last of those answers, in words
+    Column("refused_unnamed", Integer, nullable=False, server_default=text("0")),  # those that `refusals` does not name
     Column("batch_id", ID, ForeignKey("batches.id")),  # all its instances are in this batch, or in none
     Column("set_aside_until", Float),  # aborted: removed then
     Column("removed_at", Float),  # its files are no longer in the spool
     Index("ix_associations_batch_id", "batch_id"),
     Index("ix_associations_removed_at", "removed_at"),
+)
+
+refusals = Table(
+    "refusals",  # instances that C-STORE was refused for
+    metadata,
+    Column("association_id", ID, ForeignKey("associations.id", ondelete="CASCADE"), primary_key=True),
+    Column("sop_instance_uid", UID, primary_key=True),
 )
 
 instances = Table(

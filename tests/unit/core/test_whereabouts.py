@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dicom_adapter.core.model import NOTHING_REFUSED, BatchState, ExportState, ExportTask, Job, JobState, Refused
+from dicom_adapter.core.model import NOTHING_MISSING, BatchState, ExportState, ExportTask, Job, JobState, Missing
 from dicom_adapter.core.whereabouts import BatchFacts, Stage, Whereabouts, Work, in_words, whereabouts
 
 NOW = 1000.0
@@ -23,12 +23,12 @@ def where(
     batches: Sequence[BatchFacts],
     jobs: Sequence[Job],
     exports: Sequence[ExportTask],
-    refused: Refused = NOTHING_REFUSED,
+    missing: Missing = NOTHING_MISSING,
     fault: str | None = None,
 ) -> Whereabouts:
     """`exports`: of the first job."""
     pairs = [(job, () if number else exports) for number, job in enumerate(jobs)]
-    return whereabouts(Work(batches, pairs, refused), NOW, fault)
+    return whereabouts(Work(batches, pairs, missing), NOW, fault)
 
 
 def test_every_state_has_a_place() -> None:
@@ -162,13 +162,27 @@ def test_no_work_at_all() -> None:
     assert where([], [], []).stage is Stage.SET_ASIDE
 
 
-def test_what_was_refused_is_told_when_nothing_else_waits() -> None:
-    refused = Refused(12, "A700H Refused: out of resources")
-    told = "12 C-STORE requests were refused in its associations, the last with A700H Refused: out of resources"
-    assert where([BATCH], [JOB], [EXPORT], refused) == Whereabouts(Stage.DONE, told)
-    assert (where([], [], [], refused).waits or "").endswith(f"never submitted; {told}")
+@pytest.mark.parametrize(
+    ("instances", "unnamed", "what"),
+    [
+        (1, 0, "1 instance that has not come since"),
+        (12, 0, "12 instances that have not come since"),
+        (0, 1, "1 C-STORE request whose instance is not known"),
+        (2, 3, "2 instances that have not come since and 3 C-STORE requests whose instance is not known"),
+    ],
+)
+def test_what_was_refused_is_told_when_nothing_else_waits(instances: int, unnamed: int, what: str) -> None:
+    missing = Missing(instances, unnamed, "A700H Refused: out of resources")
+    told = f"refused in its associations: {what}, the last with A700H Refused: out of resources"
+    assert where([BATCH], [JOB], [EXPORT], missing) == Whereabouts(Stage.DONE, told)
+    assert (where([], [], [], missing).waits or "").endswith(f"never submitted; {told}")
     queued = replace(JOB, state=JobState.QUEUED)
-    assert where([BATCH], [queued], [], refused) == where([BATCH], [queued], [])
+    assert where([BATCH], [queued], [], missing) == where([BATCH], [queued], [])
+
+
+def test_what_was_refused_and_has_come_since_is_no_longer_told() -> None:
+    missing = Missing(0, 0, "A700H Refused: out of resources")
+    assert where([BATCH], [JOB], [EXPORT], missing) == Whereabouts(Stage.DONE)
 
 
 def test_what_moves_by_itself_waits_for_a_database_that_takes_no_changes() -> None:

@@ -17,6 +17,7 @@ from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import associations, batches
 from dicom_adapter.store.tables import associations as association_table
 from dicom_adapter.store.tables import batches as batch_table
+from dicom_adapter.store.tables import refusals
 from tests.databases import fresh
 from tests.fakes import AE, SLIDING, FakeClock, FakeSpool, association, snapshot
 
@@ -79,13 +80,15 @@ async def test_timeout_zero_makes_a_batch_of_each_association(house: House) -> N
 
 
 async def test_what_was_refused_is_in_the_row(house: House) -> None:
-    refused = Refused(3, "A700H Refused: out of resources")
+    refused = Refused(3, "A700H Refused: out of resources", ("1.2.77", "1.2.78"), unnamed=1)
     record, stored = association()
     house.spool.ended.append((replace(record, refused=refused), stored))
     await house.step()
     with house.database.read() as connection:
         [row] = connection.execute(association_table.select()).mappings().all()
-    assert (row["instances"], row["refused"], row["refused_why"]) == (2, *refused)
+        named = connection.execute(refusals.select()).all()
+    assert (row["instances"], row["refused"], row["refused_why"], row["refused_unnamed"]) == (2, 3, refused.why, 1)
+    assert named == [(record.id, uid) for uid in refused.instances]
 
 
 async def test_an_association_is_taken_up_once_also_after_a_restart(house: House) -> None:

@@ -18,6 +18,7 @@ from dicom_adapter.core.model import AssociationOutcome, Refused
 from dicom_adapter.core.snapshot import ScpPolicy
 from dicom_adapter.dicom.command_set import CommandSet
 from dicom_adapter.dicom.dimse import c_store_rq
+from dicom_adapter.dicom.status import words
 from dicom_adapter.dicom.uid import is_valid_uid
 from dicom_adapter.net.connection import AssociationEnded
 from dicom_adapter.scp.live import Rejection
@@ -61,14 +62,16 @@ def test_what_was_refused_is_on_record_with_the_true_reason(tmp_path: Path) -> N
         connection = scp.associate()
         store(connection, tmp_path)
         scp.full = True
-        for number in (2, 3):
-            assert store(connection, tmp_path, message_id=number).status == 0xA700
+        for number, uid in enumerate(["1.2.77", "1.2.77", "1.2.78"], start=2):
+            assert store(connection, tmp_path, sop_instance=uid, message_id=number).status == 0xA700
+        assert store(connection, tmp_path, sop_instance="not a UID", message_id=5).status == 0x0117
         connection.release()
         [(record, _)] = scp.closed_associations()
-        [refusals] = scp.listener.rejections()
-    answer, why = "A700H Refused: out of resources", "the storage folder has too little free space"
-    assert record.refused == Refused(2, f"{answer} ({why})")
-    assert (refusals.rejection, refusals.times) == (Rejection("CT01", "BRAIN", "127.0.0.1", answer, why), 2)
+        refusals, other = sorted(scp.listener.rejections(), key=lambda one: -one.times)
+    no_uid = other.rejection.why
+    full, why = "A700H Refused: out of resources", "the storage folder has too little free space"
+    assert record.refused == Refused(4, f"{words(0x0117)} ({no_uid})", ("1.2.77", "1.2.78"), unnamed=1)
+    assert (refusals.rejection, refusals.times) == (Rejection("CT01", "BRAIN", "127.0.0.1", full, why), 3)
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC])

@@ -64,9 +64,10 @@ def test_an_association_without_an_instance_leaves_no_trace(spool: Spool, fs: Fa
 def test_what_was_refused_is_in_the_outcome(spool: Spool) -> None:
     association = spool.open_association(record("a1"))
     store(association, "1.2.3.1")
-    assert association.close(RELEASED, 1002.0, Refused(2, "A700H Refused: out of resources"))
+    refused = Refused(3, "A700H Refused: out of resources", ("1.2.3.2", "1.2.3.3"), unnamed=1)
+    assert association.close(RELEASED, 1002.0, refused)
     found, instances = closed(spool)["a1"]
-    assert (found.refused, len(instances)) == (Refused(2, "A700H Refused: out of resources"), 1)
+    assert (found.refused, len(instances)) == (refused, 1)
     spool.instance_path(instances[0]).unlink()  # it becomes an interrupted one, and still says so
     assert closed(spool)["a1"][0].refused == closed(spool)["a1"][0].refused == found.refused
 

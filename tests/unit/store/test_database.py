@@ -116,6 +116,15 @@ def test_associations_of_an_older_version_had_nothing_refused(tmp_path: Path) ->
     database.close()
 
 
+def test_what_an_older_version_refused_has_no_names(tmp_path: Path) -> None:
+    values = "'a', 'CT1', 'LUNG', 'h', 1, 1, 2, 'released', 2, 9, NULL, NULL, NULL, 3, 'A700H'"
+    row = f"INSERT INTO associations VALUES ({values})"
+    database = upgraded(tmp_path / "adapter.db", "0004", row)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT refused, refused_unnamed FROM associations")).all() == [(3, 3)]
+    database.close()
+
+
 @pytest.mark.parametrize("origins", ["NULL, NULL", "'j', 'r'"])
 def test_an_export_has_one_origin(tmp_path: Path, origins: str) -> None:
     database = fresh(tmp_path)
@@ -133,7 +142,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     fresh(tmp_path).close()
     database = Database(tmp_path / "adapter.db")
     with database.read() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0004"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0005"
     database.close()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dicom_adapter.core.model import (
+    NOTHING_MISSING,
+    NOTHING_REFUSED,
     AssociationOutcome,
     Batch,
     BatchState,
@@ -18,6 +21,8 @@ from dicom_adapter.core.model import (
     FileOutcome,
     Job,
     JobState,
+    Missing,
+    Refused,
 )
 from dicom_adapter.core.whereabouts import Work
 from dicom_adapter.store import associations, batches, export_tasks, jobs, queries
@@ -93,6 +98,29 @@ def test_the_work_on_a_study_is_its_own(database: Database) -> None:
         assert [(job.id, [task.id for task in tasks]) for job, tasks in work.jobs] == [("j2", ["e2"])]
         assert queries.work_on(connection, "1.2.4") == Work([], [])
         assert [row["id"] for row in queries.list_batches(connection, Page(), "1.2.3")] == ["b3"]
+
+
+def test_what_was_refused_is_missing_until_it_comes(database: Database) -> None:
+    def add(refused: Refused, outcome: AssociationOutcome = AssociationOutcome.RELEASED) -> list[str]:
+        record, stored = association(study="1.2.9", outcome=outcome, at=1100.0)
+        with database.write() as connection:
+            associations.add(connection, replace(record, refused=refused), stored, set_aside_until=None)
+        return [instance.sop_instance_uid for instance in stored]
+
+    def missing() -> Missing:
+        with database.read() as connection:
+            return queries.work_on(connection, "1.2.9").missing
+
+    add(NOTHING_REFUSED)
+    assert missing() == NOTHING_MISSING
+    come = add(NOTHING_REFUSED)
+    aborted = add(NOTHING_REFUSED, AssociationOutcome.ABORTED)  # never submitted: as if it had not come
+    add(Refused(5, "A700H", (come[0], aborted[0], "1.2.77"), unnamed=1))
+    assert missing() == Missing(2, 1, "A700H")
+    add(Refused(2, "C000H", (aborted[0], "1.2.78")))
+    assert missing() == Missing(3, 1, "C000H")
+    with database.read() as connection:
+        assert queries.work_on(connection, "1.2.1").missing == NOTHING_MISSING
 
 
 def test_studies_with_the_latest_first(database: Database) -> None:
