@@ -2,8 +2,9 @@
 
 Why apart: it is the one place that reads a data set, and the one place that could show a patient. It works on the file,
 before it is sent or after it is stored, so it costs nothing when it is off.
-SECURITY: unless `log-phi` says otherwise, a value is shown only when its VR holds no words and no dates, and its
-element is a standard one that is not about the patient; everything else is masked. When in doubt, masked.
+SECURITY: unless `log-phi` says otherwise, a value is shown only when its VR, both the sender's and that of PS3.6, holds
+no words and no dates, and its element is a standard one that is not about the patient; everything else is masked. When
+in doubt, masked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dicom_adapter.dicom.command_set import CommandSet
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 log = structlog.get_logger("dimse")
 
@@ -76,8 +78,15 @@ def _is_harmless(element: DataElement) -> bool:
     return (
         element.VR in _SHOWN_VRS
         and element.tag.group != 0x0010  # PS3.6: the patient
-        and not element.tag.is_private
+        and _standard_vrs(element.tag) <= _SHOWN_VRS  # a sender may well call a comment a code string
     )
+
+
+def _standard_vrs(tag: BaseTag) -> set[str]:
+    """What PS3.6 says of a standard element, for example US and SS; UN of any other."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR  # noqa: PLC0415 - see `log_data_set`
+
+    return set(dictionary_VR(tag).split(" or ")) if dictionary_has_tag(tag) else {"UN"}
 
 
 def _shown(element: DataElement) -> str:

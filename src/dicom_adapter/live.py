@@ -150,9 +150,10 @@ class Live:
     def logs_elsewhere(self, job_id: str) -> str | None:
         with self.database.read() as connection:
             job = jobs.get(connection, job_id)
+            removed = jobs.is_removed(connection, job_id)
         pipeline = None if job is None else self.snapshot().pipeline(job.pipeline_id)
         if job is None or pipeline is None or pipeline.engine != CLARA_PLATFORM:
-            return None
+            return "removed with the job's files (`storage.retention`)" if removed else None
         platform = f"the Clara Platform at {self.settings.services.platform}"
         if job.engine_job_id is None:
             return f"it is not on {platform} yet"

@@ -1,7 +1,7 @@
 """How the adapter logs: one line for each fact, as text for people or JSON for programs.
 
-SECURITY: everything received is escaped here, once for all callers; patient data is never passed to a logger, and of an
-exception that is not our own only its kind and place are shown, as its text may quote a value of a data set.
+SECURITY: everything received is escaped here, once for all callers; patient data is never passed to a logger. What is
+not our own may quote a value of a data set: of an exception only its kind and place are shown, of warnings nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Any, TextIO
+import warnings
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
 from dicom_adapter.core.errors import in_words
+
+_NEVER: Final = logging.CRITICAL + 1
 
 
 def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
@@ -58,6 +61,8 @@ def configure(level: str = "info", form: str = "text", stream: TextIO | None = N
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("pydicom").setLevel(_NEVER)  # "Invalid value for VR UI: '...'", in both ways
+    warnings.simplefilter("ignore")
 
 
 class _UnbreakableHandler(logging.StreamHandler[TextIO]):

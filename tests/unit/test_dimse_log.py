@@ -76,6 +76,18 @@ def test_no_word_about_the_patient_is_shown(path: Path) -> None:
     assert f"(0010,0040) CS PatientSex: {MASK}" in shown
 
 
+def test_a_senders_vr_does_not_unmask(path: Path, tmp_path: Path) -> None:
+    data_set = pydicom.dcmread(path)
+    for keyword in ("AccessionNumber", "ImageComments"):
+        data_set[keyword].VR = "CS"
+    data_set.add_new(0x00090004, "CS", "PRIVATE")
+    data_set.add_new(0x00284444, "CS", "UNKNOWN")  # no standard element
+    data_set.save_as(tmp_path / "b.dcm")
+    shown = elements(tmp_path / "b.dcm", show_phi=False)
+    assert f"(0008,0050) CS AccessionNumber: {MASK}" in shown
+    assert not any(secret in line for line in shown for secret in ("ACC-99", "see Jane", "PRIVATE", "UNKNOWN"))
+
+
 def test_what_says_nothing_about_the_patient_is_shown(path: Path) -> None:
     shown = elements(path, show_phi=False)
     assert "(0008,0018) UI SOPInstanceUID: 1.2.3.4" in shown

@@ -104,7 +104,7 @@ def test_a_worker_that_keeps_failing(house: House) -> None:
     assert house.live.not_ready() == [f"intake failed {UNWELL_AFTER} times in a row: why"]
 
 
-def test_where_the_logs_of_a_platform_job_are(house: House) -> None:
+def test_where_the_logs_of_a_job_are_that_are_not_here(house: House) -> None:
     with house.database.write() as connection:
         batches.open_batch(connection, Batch("b", "LUNG", BatchState.CLOSED, 1000, AE))
         jobs.add(connection, Job("j", "n", "b", "p9", "x", "LUNG", JobState.QUEUED, 1, 1, 0, 1000), None)
@@ -118,6 +118,10 @@ def test_where_the_logs_of_a_platform_job_are(house: House) -> None:
         "it is job 0fcd of the Clara Platform at clara:50051: what its operators wrote is there"
     )
     assert house.live.log_files("j") == {}
+    house.snapshot = snapshot()
+    with house.database.write() as connection:
+        jobs.mark_removed(connection, "j", 1001)
+    assert house.live.logs_elsewhere("j") == "removed with the job's files (`storage.retention`)"
 
 
 @pytest.mark.parametrize("configured", [True, False])

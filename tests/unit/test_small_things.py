@@ -6,10 +6,12 @@ import io
 import json
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from pydicom.misc import warn_and_log
 
 from dicom_adapter import logs
 from dicom_adapter.clock import Clock
@@ -95,6 +97,13 @@ class TestLogs:
         assert "\x1b" not in out.getvalue()
         assert "PermanentError: \\x1b[31m" in out.getvalue()
         assert all(line.startswith("    ") for line in out.getvalue().splitlines()[1:])
+
+    def test_warnings_of_libraries_which_quote_values_are_not_shown(self) -> None:
+        out = io.StringIO()
+        with warnings.catch_warnings(record=True) as shown:
+            logs.configure("debug", "text", out)
+            warn_and_log(f"Invalid value for VR UI: {PATIENT!r}")
+        assert (shown, out.getvalue()) == ([], "")
 
     def test_level(self) -> None:
         out = io.StringIO()

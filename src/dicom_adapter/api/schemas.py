@@ -108,7 +108,7 @@ class JobLogs(Schema):
     attempt: int
     stdout: str
     stderr: str
-    elsewhere: str | None = None  # in words, where they are, when the job does not run on this machine
+    elsewhere: str | None = None  # in words, where they are if not here, or that they were removed
 
 
 class Export(Schema):

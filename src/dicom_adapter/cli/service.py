@@ -36,7 +36,8 @@ def start(config: Path, storage: Path, timeout: float, tell: Callable[[str], Non
     with log.open("ab") as output:
         offset = output.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", __package__.partition(".")[0], "start", "--foreground", "--file", str(config)],
+            # -P: the folder that somebody happens to be in has no modules of ours.
+            [sys.executable, "-P", "-m", __package__.partition(".")[0], "start", "--foreground", "--file", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -13,7 +13,7 @@ from dicom_adapter import run_file
 from dicom_adapter.cli import service
 from dicom_adapter.cli.outcome import CliError, ExitCode
 from dicom_adapter.cli.output import messages, say, warn
-from dicom_adapter.cli.target import FileOption, loaded, warnings
+from dicom_adapter.cli.target import FileOption, loaded, reached, warnings
 from dicom_adapter.config import ConfigError, Loaded, Settings, default_path, default_text
 
 _TIMEOUT = 60.0  # seconds until an adapter is ready: it may have a crash to recover from
@@ -54,7 +54,7 @@ def stop(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Stop the adapter; open associations may finish first."""
-    settings = loaded(file).settings
+    settings = reached(file)
     running = run_file.running(settings.storage.temporary)
     if running is None:
         raise CliError(ExitCode.NOT_RUNNING, _not_running(file))

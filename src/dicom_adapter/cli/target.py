@@ -14,6 +14,7 @@ import typer
 from dicom_adapter import run_file
 from dicom_adapter.cli.client import Client
 from dicom_adapter.cli.outcome import CliError, ExitCode
+from dicom_adapter.cli.output import warn
 from dicom_adapter.config import (
     ConfigError,
     Loaded,
@@ -56,13 +57,28 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For programs: the answ
 
 def loaded(file: Path | None) -> Loaded:
     """The configuration. Where there is no default file yet, what it would hold. Raises CliError."""
-    path = file or default_path()
     try:
-        if file is None and not path.exists():
-            return load_text(default_text(), os.environ, source=str(path), base=path.parent)
-        return load(path, os.environ)
+        return _load(file)
     except ConfigError as error:
         raise CliError(ExitCode.USAGE, error.render()) from None
+
+
+def reached(file: Path | None) -> Settings:
+    """By which a running adapter is found. A file that is wrong elsewhere does as well. Raises CliError."""
+    try:
+        return _load(file).settings
+    except ConfigError as error:
+        if error.reachable is None:
+            raise CliError(ExitCode.USAGE, error.render()) from None
+        warn(f"warning: no adapter would start with this file any more: `clara dicom config check {error.source}`")
+        return error.reachable
+
+
+def _load(file: Path | None) -> Loaded:
+    path = file or default_path()
+    if file is None and not path.exists():
+        return load_text(default_text(), os.environ, source=str(path), base=path.parent)
+    return load(path, os.environ)
 
 
 def warnings(found: Loaded) -> list[Problem]:
@@ -105,9 +121,9 @@ def client(file: Path | None, api: str | None, token_file: Path | None = None) -
     """The API to ask: the one named, else that of the running adapter, else that of the file. Raises CliError."""
     if api is not None:
         # The token of a configuration is for its own adapter: an address gets it only with the file that has it.
-        configured = None if file is None else loaded(file).settings
+        configured = None if file is None else reached(file)
         return Client(api if "://" in api else f"http://{api}", _token(token_file, configured))
-    settings = loaded(file).settings
+    settings = reached(file)
     running = run_file.running(settings.storage.temporary)
     return Client(running.api if running else _api_url(settings), _token(token_file, settings))
 

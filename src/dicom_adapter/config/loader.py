@@ -20,6 +20,8 @@ from dicom_adapter.config.problems import ConfigError, Problem, quote
 from dicom_adapter.config.rules import Finding, Severity
 from dicom_adapter.config.schema import Section, Settings
 
+_REACHED_BY = ("", "storage", "api")  # sections that tell how an adapter is reached; "": the whole file
+
 # switch -> the list that it turns off
 _SWITCHES: dict[KeyPath, KeyPath] = {
     ("dicom", "scp", "read-aetitles-from-crd"): ("dicom", "scp", "ae-titles"),
@@ -76,12 +78,13 @@ def load_text(text: str, environ: Mapping[str, str], *, source: str = "", base: 
 
     settings, errors = _validate(document.tree)
     problems += [_schema_problem(document, error) for error in errors]
-    broken = [_path(error) for error in errors]
+    broken = [_path(error) for error in errors if not _is_unknown_key(error)]
     findings = rules.check(settings, broken)
     problems += [_located(document, finding) for finding in findings if finding.severity is Severity.ERROR]
-    if problems:
-        raise ConfigError(problems, source)
     settings = _anchored(settings, base)
+    if problems:
+        in_the_way = any(problem.path.partition(".")[0] in _REACHED_BY for problem in problems)
+        raise ConfigError(problems, source, reachable=None if in_the_way else settings)
     return Loaded(
         settings=settings,
         source=source,
@@ -104,7 +107,11 @@ def _validate(tree: Mapping[str, Any]) -> tuple[Settings, list[Any]]:
         errors: list[Any] = list(invalid.errors(include_url=False, include_input=False))
     rest = _copy(tree)
     for error in errors:
-        _cut(rest, _path(error))
+        if _is_unknown_key(error):
+            _remove(rest, _path(error))
+    for error in errors:
+        if not _is_unknown_key(error):
+            _cut(rest, _path(error))
     return Settings.model_validate(rest), errors
 
 
@@ -123,7 +130,20 @@ def _anchored(settings: Settings, base: Path | None) -> Settings:
 
 
 def _copy(value: Any) -> Any:
-    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_unknown_key(error: Mapping[str, Any]) -> bool:
+    return bool(error["type"] == "extra_forbidden")
+
+
+def _remove(tree: Any, path: KeyPath) -> None:
+    """Remove an unknown key: what stands beside it means what it did."""
+    for part in path[:-1]:
+        tree = tree[part]
+    del tree[path[-1]]
 
 
 def _cut(tree: Any, path: KeyPath) -> None:
@@ -146,7 +166,7 @@ def _schema_problem(document: Document, error: Mapping[str, Any]) -> Problem:
     path = _path(error)
     place = dotted(path)
     position = document.position(path)
-    if error["type"] == "extra_forbidden":
+    if _is_unknown_key(error):
         near = reference.nearest_key(path[:-1], str(path[-1]))
         return Problem(
             "unknown key",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicom_adapter.config.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,13 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Holds every problem, in the order of the file."""
+    """A configuration that cannot be used. Holds every problem, in the order of the file.
 
-    def __init__(self, problems: Sequence[Problem], source: str = "") -> None:
+    `reachable`: the settings without what is wrong, where they still tell how a running adapter is reached.
+    """
+
+    def __init__(self, problems: Sequence[Problem], source: str = "", reachable: Settings | None = None) -> None:
+        self.reachable = reachable
         self.problems = tuple(sorted(problems, key=lambda problem: problem.position or (0, 0)))
         self.source = source
         super().__init__(self.render())

@@ -87,6 +87,16 @@ def decide(
     return Accept(ae_title, tuple(_answer(context, snapshot.scp) for context in rq.presentation_contexts))
 
 
+def unacceptable(rq: AAssociateRQ, answer: AAssociateRJ, peer_host: str) -> Reject:
+    """The words for a request that the service provider itself rejected (`dicom.negotiation.rejection`)."""
+    peer = f"AE '{rq.calling_ae_title}' at {peer_host} called '{rq.called_ae_title}' and"
+    if answer.source is RejectSource.SERVICE_PROVIDER_ACSE:
+        what = f"offers no version of the protocol that we know (bits {rq.protocol_version:04X}H, bit 0 is DICOM's)"
+    else:
+        what = f"names the application context '{rq.application_context_name[:64]}', which is not DICOM's"
+    return Reject(answer, f"{peer} {what}; whatever calls from there is not set up to speak DICOM")
+
+
 def same_host(configured: str, peer_host: str, addresses_of: AddressesOf) -> bool:
     """Whether `configured`, an IP address or a name, is the peer's address. ::ffff:192.0.2.1 equals 192.0.2.1."""
     peer = _address(peer_host)

@@ -73,6 +73,7 @@ class Association:
         self.state = State.STA1
         self.closing = False  # the transport connection is to be closed now
         self.rejected: AAssociateRJ | None = None  # what we answered to a request that no policy could have accepted
+        self.rejected_request: AAssociateRQ | None = None
         self._artim = artim
         self._deadline: float | None = None  # of ARTIM; None while it does not run
         self._decoder = PduDecoder(max_pdu_length)
@@ -161,7 +162,10 @@ class Association:
         """Run a received PDU through Table 9-10; what it indicates to the user, if anything."""
         if isinstance(pdu, PDataTFStart):
             self._delivers = False
-        self.rejected = negotiation.rejection(pdu) if isinstance(pdu, AAssociateRQ) else None
+        if isinstance(pdu, AAssociateRQ):
+            self.rejected, self.rejected_request = negotiation.rejection(pdu), pdu
+        else:
+            self.rejected = self.rejected_request = None
         state = self.state
         effects = self._apply(_RECEIVED[type(pdu)], acceptable=self.rejected is None)
         if Effect.INDICATE in effects and not isinstance(pdu, PDataTFStart):

@@ -365,7 +365,8 @@ class Connection:
                     self._flush()
                     self._transport.stop_sending()
                     rj = association.rejected
-                    raise AssociationRejected(f"we rejected the association: {rj}", rj, by_peer=False)
+                    rq = association.rejected_request
+                    raise AssociationRejected(f"we rejected the association: {rj}", rj, by_peer=False, rq=rq)
                 self._starved = True
             elif isinstance(event, AAbort):
                 self._aborted(event)

@@ -6,7 +6,7 @@ differ, and whether the peer did it.
 
 from __future__ import annotations
 
-from dicom_adapter.dicom.pdu import AAssociateRJ
+from dicom_adapter.dicom.pdu import AAssociateRJ, AAssociateRQ
 
 
 class AssociationEnded(Exception):
@@ -26,11 +26,12 @@ class AssociationEnded(Exception):
 
 
 class AssociationRejected(AssociationEnded):
-    """A-ASSOCIATE-RJ: the peer's to a requestor; an acceptor's own, to a request that no policy could accept."""
+    """A-ASSOCIATE-RJ: the peer's to a requestor; an acceptor's own, to a request `rq` that no policy could accept."""
 
-    def __init__(self, words: str, rj: AAssociateRJ, *, by_peer: bool) -> None:
+    def __init__(self, words: str, rj: AAssociateRJ, *, by_peer: bool, rq: AAssociateRQ | None = None) -> None:
         super().__init__(words, by_peer=by_peer)
         self.rj = rj
+        self.rq = rq
 
 
 class ConnectFailed(AssociationEnded):

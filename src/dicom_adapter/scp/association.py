@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dicom_adapter.core.admission import Accept, Reject
+from dicom_adapter.core.admission import Accept, Reject, unacceptable
 from dicom_adapter.core.errors import OutOfResources
 from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ScpPolicy
@@ -23,7 +23,7 @@ from dicom_adapter.dicom.pdu import AAssociateAC, AAssociateRQ, SopClassExtended
 from dicom_adapter.dicom.status import Status, words
 from dicom_adapter.dicom.uid import VERIFICATION, is_storage_sop_class, is_valid_uid
 from dicom_adapter.dimse_log import log_command, log_data_set
-from dicom_adapter.net.connection import AssociationEnded, Connection
+from dicom_adapter.net.connection import AssociationEnded, AssociationRejected, Connection
 from dicom_adapter.scp.live import OpenAssociation, Register, Rejection
 from dicom_adapter.scp.service import Request, Services
 from dicom_adapter.scp.storage import StorageEnvironment, StorageService
@@ -37,9 +37,14 @@ Admit = Callable[[AAssociateRQ, Connection], tuple[Accept, OpenAssociation, ScpP
 
 @dataclass(frozen=True, slots=True)
 class AssociationEnvironment:
-    """What every association shares. `over`: told of a connection whose association has ended: it only has to close."""
+    """What every association shares.
+
+    `turned_away`: told of a request that is rejected before any policy is asked. `over`: told of a connection whose
+    association has ended: it only has to close.
+    """
 
     admit: Admit
+    turned_away: Callable[[AAssociateRQ, Connection, Reject], None]
     over: Callable[[Connection], None]
     register: Register
     storage: StorageEnvironment
@@ -52,13 +57,18 @@ def serve(connection: Connection, environment: AssociationEnvironment) -> None:
         rq = connection.receive_request()
         admitted = environment.admit(rq, connection)
         if isinstance(admitted, Reject):
-            log.warning("association rejected", answer=str(admitted.answer), why=admitted.words)
+            _log_rejection(admitted)
             connection.reject_association(admitted.answer)
         else:
             try:
                 _Association(connection, rq, *admitted, environment).run()
             finally:
                 environment.over(connection)
+    except AssociationRejected as rejected:
+        if rejected.rq is not None:
+            decision = unacceptable(rejected.rq, rejected.rj, connection.peer_host)
+            environment.turned_away(rejected.rq, connection, decision)
+            _log_rejection(decision)
     except AssociationEnded as ended:
         environment.register.count("connections_without_association")
         log.info("connection ended without an association", peer=connection.peer_host, why=str(ended))
@@ -66,6 +76,10 @@ def serve(connection: Connection, environment: AssociationEnvironment) -> None:
         log.exception("a connection failed by our own fault", peer=connection.peer_host)
     finally:
         connection.close()
+
+
+def _log_rejection(decision: Reject) -> None:
+    log.warning("association rejected", answer=str(decision.answer), why=decision.words)
 
 
 class _Association:
@@ -122,9 +136,11 @@ class _Association:
         connection.accept_association(self._answer())
         while (received := connection.receive_command()) is not None:
             context_id, command = received
+            if self._policy.log_dimse_datasets:  # now: its data set may never come to an end
+                log_command("received", command, association=self._open.record.id)
             answer = self._services.respond(Request(connection.contexts[context_id], command, connection))
             if self._policy.log_dimse_datasets:
-                self._log_message(command, answer)
+                self._log_answer(answer)
             if answer is not None:
                 if answer.status != Status.SUCCESS:
                     self._note_failure(command, answer)
@@ -132,9 +148,8 @@ class _Association:
                 connection.send_command(context_id, answer)
                 self._storage.prepare()
 
-    def _log_message(self, command: CommandSet, answer: CommandSet | None) -> None:
+    def _log_answer(self, answer: CommandSet | None) -> None:
         association = self._open.record.id
-        log_command("received", command, association=association)
         stored, self._storage.stored = self._storage.stored, None
         if stored is not None:
             path = self._environment.storage.spool.instance_path(stored)

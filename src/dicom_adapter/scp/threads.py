@@ -62,7 +62,7 @@ class AssociationThreads:
         self._on_ended = on_ended
         self._host_names = host_names or HostNames()
         self._environment = AssociationEnvironment(
-            self._admit, self._let_linger, register, storage, settings.max_pdu_length
+            self._admit, self._turned_away, self._let_linger, register, storage, settings.max_pdu_length
         )
         self._ended = threading.Condition()
         self._most_pending = settings.max_pending
@@ -174,13 +174,16 @@ class AssociationThreads:
                 return decision, association, snapshot.scp
             decision = self._decide(rq, connection, snapshot, open_associations=most)
         assert isinstance(decision, Reject)
+        self._turned_away(rq, connection, decision)
+        return decision
+
+    def _turned_away(self, rq: AAssociateRQ, connection: Connection, decision: Reject) -> None:
         answer = decision.answer
         self._register.count(f"associations_rejected_{answer.result}_{answer.source}_{answer.reason}")
         caller = rq.calling_ae_title, rq.called_ae_title, connection.peer_host
         self._register.reject(Rejection(*caller, str(answer), decision.words), self._storage.now())
         with self._ended:
             self._connections[connection] = True
-        return decision
 
     def _decide(
         self, rq: AAssociateRQ, connection: Connection, snapshot: ConfigSnapshot, *, open_associations: int

@@ -209,6 +209,11 @@ def of_batch(connection: Connection, batch_id: str) -> list[Job]:
     return [_job(row) for row in connection.execute(select(jobs).where(jobs.c.batch_id == batch_id))]
 
 
+def is_removed(connection: Connection, job_id: str) -> bool:
+    """Whether its folder is gone, with what it wrote."""
+    return connection.scalar(select(jobs.c.removed_at).where(jobs.c.id == job_id)) is not None
+
+
 def mark_removed(connection: Connection, job_id: str, now: float) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed_at=now))
 

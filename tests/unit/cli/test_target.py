@@ -97,3 +97,14 @@ def test_a_variable_that_holds_no_token(api: ApiStub, token: str) -> None:
 
 def test_an_address_that_is_none() -> None:
     assert "is no address" in run("--api", "http://adapter:many", status=2).stderr
+
+
+def test_a_file_that_is_wrong_elsewhere_still_tells_where_the_adapter_is(api: ApiStub, config: Path) -> None:
+    right = config.read_text()
+    config.write_text(f"{right}dicom: {{scp: {{port: none, colour: red}}}}\n")
+    result = run("-f", str(config))
+    assert f"no adapter would start with this file any more: `clara dicom config check {config}`" in result.stderr
+    assert api.tokens == [f"Bearer {OF_FILE}"]
+    for wrong in (f"{right}storage: {{}}\n", right.replace("port:", "prot:"), "a: ["):
+        config.write_text(wrong)
+        run("-f", str(config), status=2)

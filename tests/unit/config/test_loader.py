@@ -177,6 +177,35 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_an_unknown_key_hides_no_contradiction() -> None:
+    text = """\
+dicom:
+  scp:
+    read-aetitles-from-crd: false
+    ae-titles:
+      - {ae-title: C, colour: red, pipeline: p}
+      - {ae-title: C}
+  scu:
+    destinations:
+      - {name: X, host-ip: h, port: 104, ae-title: X, prot: 1}
+      - {name: x, host-ip: h, port: 104, ae-title: Y}
+pipelines:
+  - {id: q, engine: process, command: [a], retry: 1, destinations: [NOWHERE]}
+"""
+    found = [(problem.line, problem.path) for problem in problems_of(text)]
+    assert found == [
+        (5, "dicom.scp.ae-titles[0].ae-title"),  # mapped to no pipeline
+        (5, "dicom.scp.ae-titles[0].colour"),
+        (5, "dicom.scp.ae-titles[0].pipeline"),
+        (6, "dicom.scp.ae-titles[1].ae-title"),  # twice
+        (6, "dicom.scp.ae-titles[1].ae-title"),
+        (9, "dicom.scu.destinations[0].prot"),
+        (10, "dicom.scu.destinations[1].name"),
+        (12, "pipelines[0].retry"),
+        (12, "pipelines[0].destinations[0]"),
+    ]
+
+
 def test_the_report_is_for_people() -> None:
     report = ConfigError(problems_of(MANY), "app.yaml").render()
     assert report.startswith("app.yaml: 7 problems\napp.yaml:3:5: dicom.scp.port: wrong value\n    found: '70000'\n")

@@ -18,12 +18,14 @@ from dicom_adapter.core.errors import PermanentError
 from dicom_adapter.core.model import AssociationOutcome
 from dicom_adapter.core.snapshot import ScpPolicy, Source
 from dicom_adapter.dicom.dimse import c_echo_rq, c_store_rq
-from dicom_adapter.dicom.pdu import AAssociateRJ
+from dicom_adapter.dicom.pdu import AAssociateRJ, AAssociateRQ
+from dicom_adapter.dicom.pdu_encoder import encode
 from dicom_adapter.net.connection import AssociationEnded, AssociationRejected
 from dicom_adapter.scp import listener as module
 from dicom_adapter.scp.host_names import HostNames
 from dicom_adapter.scp.listener import Listener
 from dicom_adapter.scp.threads import ConnectionSettings
+from tests.associations import RQ, receive_pdu
 from tests.peers import CT, EXPLICIT, QUICK, data_set
 from tests.scp_harness import SNAPSHOT, running, store
 from tests.waiting import eventually
@@ -120,6 +122,29 @@ def test_a_connection_without_a_request_is_closed_at_artim(tmp_path: Path) -> No
     ):
         assert silent.recv(1) == b""
         eventually(lambda: scp.listener.counters().get("connections_without_association") == 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "words"),
+    [
+        (replace(RQ, application_context_name="1.2.3"), "1/1/2", "names the application context '1.2.3'"),
+        (replace(RQ, protocol_version=2), "1/2/2", "offers no version of the protocol that we know (bits 0002H"),
+    ],
+)
+def test_a_request_that_no_policy_could_accept_is_told_like_the_others(
+    tmp_path: Path, request_: AAssociateRQ, reason: str, words: str
+) -> None:
+    with running(tmp_path / "storage") as scp, capture_logs() as lines:
+        with socket.create_connection(("127.0.0.1", scp.listener.port), timeout=10) as peer:
+            peer.sendall(encode(request_))
+            answer = receive_pdu(peer)
+        eventually(scp.listener.rejections)
+        [found] = scp.listener.rejections()
+        eventually(lambda: [line for line in lines if line["event"] == "association rejected"])
+    assert "/".join(map(str, answer[7:10])) == reason
+    assert found.rejection.calling_ae_title == request_.calling_ae_title
+    assert f"AE '{request_.calling_ae_title}' at 127.0.0.1 called '{request_.called_ae_title}'" in found.rejection.why
+    assert words in found.rejection.why
 
 
 def test_garbage_and_port_scans_harm_nobody(tmp_path: Path) -> None:

@@ -181,12 +181,17 @@ def test_a_failure_to_store_the_outcome_is_not_confirmed_to_the_peer(
         assert scp.outcomes() == []
 
 
-def dimse_lines(folder: Path, policy: ScpPolicy) -> list[dict[str, object]]:
+def dimse_lines(folder: Path, policy: ScpPolicy, *, abort: bool = False) -> list[dict[str, object]]:
     with capture_logs() as lines, running(folder / "storage", policy=policy) as scp:
         connection = scp.associate()
         store(connection, folder)
         store(connection, folder, b"", message_id=2)
-        connection.release()
+        if abort:
+            connection.send_command(1, c_store_rq(3, CT, "1.2.3.99"))
+            connection.abort()
+            connection.close()
+        else:
+            connection.release()
         eventually(lambda: scp.left > 0)
     return [dict(line) for line in lines if line["event"].startswith(("command set", "data set"))]
 
@@ -202,6 +207,8 @@ def test_log_dimse_datasets(tmp_path: Path) -> None:
         "command set sent",
     ]
     assert "DOE" not in str(lines)
+    cut_off = dimse_lines(tmp_path, ScpPolicy(log_dimse_datasets=True), abort=True)[-1]
+    assert (cut_off["event"], cut_off["sop_instance"]) == ("command set received", "1.2.3.99")
     assert "DOE^JANE" in str(dimse_lines(tmp_path, ScpPolicy(log_dimse_datasets=True, log_phi=True)))
 
 
