@@ -502,16 +502,21 @@ class Connection:
         if association.next_timer is not None:
             if association.handle_timer(now):
                 raise AssociationEnded(f"no A-ASSOCIATE-RQ within {self._timeouts.artim:g} s (ARTIM)", by_peer=True)
-        elif association.pdus_received != self._pdus_received:
+        elif association.pdus_received != self._pdus_received and self._pdus_are_progress:
             self._pdus_received = association.pdus_received
             self._progress_at = now
         elif now > self._progress_at + self._idle + association.receiving_pdu_length / MIN_RATE:
             association.provider_abort(AbortReason.REASON_NOT_SPECIFIED, now)
             self._end(
-                f"no complete PDU from the peer for {self._idle:g} s",
+                f"no {'complete PDU' if self._pdus_are_progress else 'answer'} from the peer for {self._idle:g} s",
                 AbortSource.SERVICE_PROVIDER,
                 AbortReason.REASON_NOT_SPECIFIED,
             )
+
+    @property
+    def _pdus_are_progress(self) -> bool:
+        """What a requestor waits for is an answer: a peer could send empty P-DATA-TF in its place for ever."""
+        return self._association.role is Role.ACCEPTOR or self._messages.expects_data_set
 
     def _abort_for(self, error: RemoteProtocolError) -> NoReturn:
         """Answer what the Upper Layer let through but DIMSE or negotiation does not allow."""

@@ -59,7 +59,7 @@ class StorageService:
                 request.drain()
                 self._association.ignored += 1
             case Disposition.REFUSE:
-                raise OutOfResources("the storage folder has too little free space")
+                raise too_little_space()
             case Disposition.STORE:
                 self._receive(request)
 
@@ -78,7 +78,8 @@ class StorageService:
             self._spool = self._environment.spool.open_association(self._association.record)
         transfer_syntax = request.context.transfer_syntax
         writer = self._spool.create(self._file_meta(request.command, transfer_syntax))
-        sink = InstanceSink(writer, HeadScanner(transfer_syntax, self._layout), request.command)
+        head = HeadScanner(transfer_syntax, self._layout)
+        sink = InstanceSink(writer, head, request.command, self._environment.below_watermark)
         try:
             request.receive_data_set(sink)
             sink.finish()
@@ -117,18 +118,27 @@ class StorageService:
         )
 
 
+def too_little_space() -> OutOfResources:
+    """Below the watermark."""
+    return OutOfResources("the storage folder has too little free space")
+
+
 class InstanceSink:
     """Takes a data set's bytes: into the file, and its head past the scanner. Keeps what went wrong until `finish`.
 
-    Why it keeps it: the rest of the data set must be read anyway before the response can be sent.
+    Why it keeps it: the rest of the data set must be read anyway before the response can be sent. The file goes at once:
+    a peer may take as long as it likes for the rest.
     """
 
-    __slots__ = ("_command", "_error", "_writer", "head")
+    __slots__ = ("_below_watermark", "_command", "_error", "_writer", "head")
 
-    def __init__(self, writer: SpoolWriter, head: HeadScanner, command: CommandSet) -> None:
+    def __init__(
+        self, writer: SpoolWriter, head: HeadScanner, command: CommandSet, below_watermark: Callable[[], bool]
+    ) -> None:
         self.head = head
         self._writer = writer
         self._command = command
+        self._below_watermark = below_watermark
         self._error: Exception | None = None
 
     def write(self, fragment: memoryview) -> None:
@@ -140,7 +150,9 @@ class InstanceSink:
                 self._check()
             self._writer.write(fragment)
         except Exception as error:
-            self._error = error
+            self._fail(error)
+        else:
+            self._look_at_space()
 
     def splice_fd(self) -> int | None:
         """The file, once the head is known: what follows needs no look."""
@@ -149,10 +161,20 @@ class InstanceSink:
     def spliced(self, count: int) -> None:
         """So many bytes went past us into the file."""
         self._writer.size += count
+        self._look_at_space()
 
     def failed(self, error: OSError) -> None:
         """The file did not take the bytes: no space, quota or a broken disk."""
-        self._error = OutOfResources(f"the storage folder takes no more: {error.strerror}")
+        self._fail(OutOfResources(f"the storage folder takes no more: {error.strerror}"))
+
+    def _look_at_space(self) -> None:
+        """One data set may be as long as the volume, and what `storage.reserve-space` keeps is not for it."""
+        if self._below_watermark():
+            self._fail(too_little_space())
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self._writer.discard()
 
     def finish(self) -> None:
         """The data set ended. Raises what kept it from being stored."""

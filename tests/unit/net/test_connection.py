@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -490,8 +491,30 @@ class TestTime:
         with silent_acceptor(wait_for_end) as port:
             connection = request(port, SHORT)
             connection.send_command(1, dimse.c_echo_rq(1))
-            with pytest.raises(AssociationEnded, match="no complete PDU"):
+            with pytest.raises(AssociationEnded, match="no answer"):
                 connection.receive_command()
+            connection.close()
+
+    @pytest.mark.parametrize("waits_for", ["answer", "release"])
+    def test_pdus_that_answer_nothing_do_not_extend_the_limit(self, waits_for: str) -> None:
+        def talk(sock: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock.sendall(p_data_header(1, is_command=True, is_last=False, length=0))
+                    sock.settimeout(0.05)
+                    with contextlib.suppress(TimeoutError):
+                        while sock.recv(65536):
+                            pass
+                        return
+
+        with silent_acceptor(talk) as port:
+            connection = request(port, Timeouts(artim=0.5, idle=0.5, response=0.5, write=0.5))
+            connection.send_command(1, dimse.c_echo_rq(1))
+            with pytest.raises(AssociationEnded, match="no answer"):
+                if waits_for == "answer":
+                    connection.receive_command()
+                else:
+                    connection.release()
             connection.close()
 
     def test_peer_that_never_closes_after_an_abort(self) -> None:

@@ -18,6 +18,7 @@ from dicom_adapter.core.model import AssociationOutcome, Refused
 from dicom_adapter.core.snapshot import ScpPolicy
 from dicom_adapter.dicom.command_set import CommandSet
 from dicom_adapter.dicom.dimse import c_store_rq
+from dicom_adapter.dicom.pdu_encoder import p_data_header
 from dicom_adapter.dicom.status import words
 from dicom_adapter.dicom.uid import is_valid_uid
 from dicom_adapter.net.connection import AssociationEnded
@@ -72,6 +73,37 @@ def test_what_was_refused_is_on_record_with_the_true_reason(tmp_path: Path) -> N
     full, why = "A700H Refused: out of resources", "the storage folder has too little free space"
     assert record.refused == Refused(4, f"{words(0x0117)} ({no_uid})", ("1.2.77", "1.2.78"), unnamed=1)
     assert (refusals.rejection, refusals.times) == (Rejection("CT01", "BRAIN", "127.0.0.1", full, why), 3)
+
+
+def test_a_data_set_that_takes_the_reserve_is_refused_and_gone_before_it_ends(tmp_path: Path) -> None:
+    data = data_set(CT, "1.2.9", 600_000)
+    data += b"\0" * (-len(data) % 3)
+    third = len(data) // 3
+    pdus = [
+        p_data_header(1, is_command=False, is_last=number == 2, length=third) + data[number * third :][:third]
+        for number in range(3)
+    ]
+    with running(tmp_path / "storage") as scp:
+        connection = scp.associate()
+        store(connection, tmp_path)
+        parts = scp.spool.layout.tmp
+        connection.send_command(1, c_store_rq(2, CT, "1.2.9"))
+        connection._send(pdus[0])
+        eventually(lambda: any(path.stat().st_size >= third for path in parts.rglob("*.part")))
+        scp.full = True
+        connection._send(pdus[1])
+        eventually(lambda: not list(parts.rglob("*.part")))  # though the data set goes on
+        connection._send(pdus[2])
+        received = connection.receive_command()
+        assert received is not None
+        assert (received[1].status, received[1].error_comment) == (
+            0xA700,
+            "the storage folder has too little free space",
+        )
+        scp.full = False
+        assert store(connection, tmp_path, sop_instance="1.2.10", message_id=3).status == 0
+        connection.release()
+        assert len(scp.stored()) == 2
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC])
