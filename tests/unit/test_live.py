@@ -120,6 +120,7 @@ def test_where_the_logs_of_a_job_are_that_are_not_here(house: House) -> None:
     assert house.live.log_files("j") == {}
     house.snapshot = snapshot()
     with house.database.write() as connection:
+        jobs.canceled(connection, "j", 1001)
         jobs.mark_removed(connection, "j", 1001)
     assert house.live.logs_elsewhere("j") == "removed with the job's files (`storage.retention`)"
 

@@ -53,11 +53,16 @@ NOTHING_REFUSED = Refused()
 
 
 class Missing(NamedTuple):
-    """What was refused and has not come since. `unnamed`: requests of which nobody can tell. `why`: the last answer."""
+    """What a sender tried to send, and is not submitted.
+
+    `instances`: refused, and not come since; `unnamed`: refused requests of which nobody can tell; `why`: the last of
+    those answers. `aborted`: instances that were acknowledged in aborted associations, and have not come otherwise.
+    """
 
     instances: int = 0
     unnamed: int = 0
     why: str | None = None
+    aborted: int = 0
 
 
 NOTHING_MISSING = Missing()

@@ -83,8 +83,8 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
             answers.append(_job(job, steady))  # results that came through the Results Service speak for themselves
         answers += [_export(task, steady) for task in exports]
     if not answers:
-        aside = "its association was aborted: it is kept for a while and never submitted"
-        return Whereabouts(Stage.SET_ASIDE, "; ".join([aside, *lacking]))
+        aside = "its association was aborted, so it is not submitted: send the study again"
+        return Whereabouts(Stage.SET_ASIDE, "; ".join([aside, *_refused(work.missing)]))
     first = min(answers, key=lambda answer: (_ORDER.index(answer.stage), answer.waits is None))
     if fault is not None and first.stage in _MOVING:
         return Whereabouts(first.stage, f"the database takes no changes: {fault}")
@@ -95,6 +95,13 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
 
 
 def _lacking(missing: Missing) -> Iterator[str]:
+    if missing.aborted:
+        what = "1 instance" if missing.aborted == 1 else f"{missing.aborted} instances"
+        yield f"{what} came in an association that was aborted, and not since, and are not submitted: send the study again"
+    yield from _refused(missing)
+
+
+def _refused(missing: Missing) -> Iterator[str]:
     parts = []
     if missing.instances:
         parts.append("1 instance that has" if missing.instances == 1 else f"{missing.instances} instances that have")

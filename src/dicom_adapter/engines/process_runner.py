@@ -170,10 +170,10 @@ def survivors(folder: str, started: Facts) -> list[Process]:
 
 def _is_of_run(candidate: Process, folder: str, started: Facts) -> bool:
     directory = f"/proc/{candidate.pid}"
-    with contextlib.suppress(OSError):  # ended meanwhile, or another user's
-        with open(f"{directory}/environ", "rb") as file:
-            if f"{MARK}={folder}".encode() in file.read().split(b"\0"):
-                return True
+    with contextlib.suppress(OSError), open(f"{directory}/environ", "rb") as file:  # or ended, or another user's
+        if f"{MARK}={folder}".encode() in file.read().split(b"\0"):
+            return True
+    with contextlib.suppress(OSError):
         if candidate.session == started["pid"]:  # its environment may have been overwritten by a process title
             return f"{os.readlink(f'{directory}/cwd')}/".startswith(f"{folder}/")
     return False
@@ -182,7 +182,7 @@ def _is_of_run(candidate: Process, folder: str, started: Facts) -> bool:
 def send_signal(targets: Iterable[Process], number: signal.Signals) -> None:
     """Signal these processes and no others, not even those that got their ids in the meantime."""
     for target in targets:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; or another user's by now: sudo
             fd = os.pidfd_open(target.pid)
             try:
                 now = process(target.pid)  # the descriptor holds the id: who has it now, keeps it

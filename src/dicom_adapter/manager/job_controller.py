@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from dicom_adapter.clock import Clock
-from dicom_adapter.core.errors import PermanentError, TemporaryError, in_words
+from dicom_adapter.core.errors import AdapterError, PermanentError, TemporaryError, in_words
 from dicom_adapter.core.job_lifecycle import Step, job_priority, job_retry_delay, next_step
 from dicom_adapter.core.model import Instance, Job, JobRef, JobSpec, JobState, JobStatus, PayloadFile
 from dicom_adapter.core.ports import JobEngine
@@ -113,7 +113,7 @@ class JobController:
         job = await asyncio.to_thread(self._get, job_id)
         if job is None:
             return False
-        if next_step(job) is not Step.DONE:
+        if job.state is not JobState.SUCCEEDED:
             await self._cancel_at_engine(job)
         if not await asyncio.to_thread(self._write, jobs.canceled, job_id, self._clock.now()):
             return False
@@ -121,14 +121,20 @@ class JobController:
         return True
 
     async def _cancel_at_engine(self, job: Job) -> None:
+        """Also of a dead letter, whose program may live on; and without its pipeline, which may be gone."""
         pipeline = self._snapshot().pipeline(job.pipeline_id)
-        if pipeline is None:
-            return
-        engine = self._engines[pipeline.engine]
+        engines = self._engines.values() if pipeline is None else (self._engines[pipeline.engine],)
+        must = pipeline is not None and next_step(job) is not Step.DONE
         spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
-        ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
-        if ref is not None:
-            await engine.cancel_job(ref, "canceled by a person")
+        for engine in engines:
+            try:
+                ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
+                if ref is not None:
+                    await engine.cancel_job(ref, "canceled by a person")
+            except AdapterError as error:  # it is none of this engine's; or nobody knows any more, and it has ended
+                if must:
+                    raise
+                log.info("a job could not be ended", job=job.id, why=str(error))
 
     @property
     def active_jobs(self) -> frozenset[str]:
@@ -154,7 +160,13 @@ class JobController:
 
     async def _try(self, job: Job, pipeline: Pipeline | None) -> None:
         try:
+            if pipeline is None and job.state is JobState.STARTED:
+                raise TemporaryError(
+                    f"it runs, and its pipeline {job.pipeline_id} is not defined any more: define it again, or"
+                    f" `clara dicom cancel {job.id}`"
+                )
             if pipeline is None:
+                await self._cancel_at_engine(job)
                 raise PermanentError(
                     f"pipeline {job.pipeline_id} is not defined under `pipelines`: define it, or name the Clara"
                     " Platform in services.platform-endpoint, and retry this job"

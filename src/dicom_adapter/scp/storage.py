@@ -126,8 +126,8 @@ def too_little_space() -> OutOfResources:
 class InstanceSink:
     """Takes a data set's bytes: into the file, and its head past the scanner. Keeps what went wrong until `finish`.
 
-    Why it keeps it: the rest of the data set must be read anyway before the response can be sent. The file goes at once:
-    a peer may take as long as it likes for the rest.
+    Why it keeps it: the rest of the data set must be read anyway before the response can be sent. The file goes at
+    once: a peer may take as long as it likes for the rest.
     """
 
     __slots__ = ("_below_watermark", "_command", "_error", "_writer", "head")

@@ -215,7 +215,9 @@ def is_removed(connection: Connection, job_id: str) -> bool:
 
 
 def mark_removed(connection: Connection, job_id: str, now: float) -> None:
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed_at=now))
+    """Its files are gone. Not of one that a person has retried meanwhile: it would never move again."""
+    over = jobs.c.state.not_in(ACTIVE)
+    connection.execute(update(jobs).where(jobs.c.id == job_id, over).values(removed_at=now))
 
 
 def _queue_again(

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Exists, RowMapping, Select, Table, case, func, select
 
-from dicom_adapter.core.model import NOTHING_MISSING, AssociationOutcome, BatchState, Missing
+from dicom_adapter.core.model import AssociationOutcome, BatchState, Missing
 from dicom_adapter.core.whereabouts import BatchFacts, Work
 from dicom_adapter.store import export_tasks as task_rows
 from dicom_adapter.store import jobs as job_rows
@@ -276,7 +276,8 @@ def work_on(connection: Connection, study: str) -> Work:
 
 
 def _missing(connection: Connection, study: str) -> Missing:
-    """What the associations that brought something of the study had refused, of whatever study, and is not here."""
+    """What the associations that brought something of the study had refused, of whatever study, and what of it was
+    aborted; without what is here."""
     query = (
         select(associations.c.id, associations.c.refused_unnamed, associations.c.refused_why)
         .where(associations.c.id.in_(select(instances.c.association_id).where(instances.c.study_instance_uid == study)))
@@ -284,21 +285,36 @@ def _missing(connection: Connection, study: str) -> Missing:
         .order_by(associations.c.id)
     )
     rows = connection.execute(query).all()
-    if not rows:
-        return NOTHING_MISSING
-    came = associations.alias("came")
-    here = (
-        select(instances.c.number)
-        .join(came, came.c.id == instances.c.association_id)
-        .where(instances.c.sop_instance_uid == refusals.c.sop_instance_uid)
-        .where(came.c.outcome != AssociationOutcome.ABORTED)  # never submitted
-    )
-    named = (
+    refused = (
         select(func.count(refusals.c.sop_instance_uid.distinct()))
         .where(refusals.c.association_id.in_([row.id for row in rows]))
-        .where(~here.exists())
+        .where(~_has_come(refusals.c.sop_instance_uid))
     )
-    return Missing(connection.scalar(named) or 0, sum(row.refused_unnamed for row in rows), rows[-1].refused_why)
+    aborted = (
+        select(func.count(instances.c.sop_instance_uid.distinct()))
+        .join(associations)
+        .where(instances.c.study_instance_uid == study)
+        .where(associations.c.outcome == AssociationOutcome.ABORTED)
+        .where(~_has_come(instances.c.sop_instance_uid))
+    )
+    return Missing(
+        (connection.scalar(refused) or 0) if rows else 0,
+        sum(row.refused_unnamed for row in rows),
+        rows[-1].refused_why if rows else None,
+        connection.scalar(aborted) or 0,
+    )
+
+
+def _has_come(sop_instance_uid: Column[str]) -> Exists:
+    """In an association that is submitted: one that was aborted never is."""
+    here, came = instances.alias("here"), associations.alias("came")
+    return (
+        select(here.c.number)
+        .join(came, came.c.id == here.c.association_id)
+        .where(here.c.sop_instance_uid == sop_instance_uid)
+        .where(came.c.outcome != AssociationOutcome.ABORTED)
+        .exists()
+    )
 
 
 def _by_state(table: Table) -> Select[Any]:

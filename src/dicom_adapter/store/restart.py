@@ -15,8 +15,11 @@ from dicom_adapter.store.tables import export_tasks, jobs, processings, results_
 def resume(connection: Connection, now: float) -> None:
     """Try at once what waits for its next try; let no batch collect for longer than its timeout from now.
 
-    `now`: seconds on the steady clock. For the start, before anything else.
+    An export that is tried early has not used up the try that it waited for: it is given up by `scu.retry-delays`, not
+    by restarts. `now`: seconds on the steady clock. For the start, before anything else.
     """
+    waits = export_tasks.c.next_attempt_at.is_not(None) & (export_tasks.c.failures > 0)
+    connection.execute(update(export_tasks).where(waits).values(failures=export_tasks.c.failures - 1))
     for table in (processings, jobs, results_tasks, export_tasks):
         connection.execute(update(table).where(table.c.next_attempt_at.is_not(None)).values(next_attempt_at=None))
     for batch in batches.all_collecting(connection):

@@ -175,9 +175,19 @@ def test_what_was_refused_is_told_when_nothing_else_waits(instances: int, unname
     missing = Missing(instances, unnamed, "A700H Refused: out of resources")
     told = f"refused in its associations: {what}, the last with A700H Refused: out of resources"
     assert where([BATCH], [JOB], [EXPORT], missing) == Whereabouts(Stage.DONE, told)
-    assert (where([], [], [], missing).waits or "").endswith(f"never submitted; {told}")
+    assert (where([], [], [], missing).waits or "").endswith(f"send the study again; {told}")
     queued = replace(JOB, state=JobState.QUEUED)
     assert where([BATCH], [queued], [], missing) == where([BATCH], [queued], [])
+
+
+def test_what_was_aborted_is_told_although_the_rest_is_done() -> None:
+    found = where([BATCH], [JOB], [EXPORT], Missing(aborted=2))
+    assert found.stage is Stage.DONE
+    assert (found.waits or "").startswith("2 instances came in an association that was aborted")
+    alone = where([], [], [], Missing(aborted=2))
+    assert alone == Whereabouts(
+        Stage.SET_ASIDE, "its association was aborted, so it is not submitted: send the study again"
+    )
 
 
 def test_what_was_refused_and_has_come_since_is_no_longer_told() -> None:

@@ -262,6 +262,7 @@ async def test_what_was_seen_of_a_task_before_it_ended_does_not_count(
 def test_results_that_retention_has_removed_are_not_sent_again(house: House) -> None:
     task = house.task(1)
     with house.database.write() as connection:
+        jobs.canceled(connection, "j", 2000)
         jobs.mark_removed(connection, "j", 2000)
         assert not export_tasks.retry(connection, task)
 

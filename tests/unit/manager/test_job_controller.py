@@ -255,6 +255,22 @@ async def test_a_pipeline_that_is_gone(house: House) -> None:
     assert "pipeline p1 is not defined" in (house.get().reason or "")
 
 
+async def test_a_job_that_runs_while_its_pipeline_is_gone_waits_and_can_be_canceled(house: House) -> None:
+    house.job()
+    house.engine.status = RUNNING
+    await house.controller.step()
+    await house.until("j1", JobState.STARTED)
+    house.restart()
+    house.snapshot = snapshot(pipelines=[])
+    await house.controller.step()
+    async with asyncio.timeout(10):
+        while "not defined any more" not in (house.get().reason or ""):
+            await asyncio.sleep(0.01)
+    assert (house.get().state, house.engine.canceled) == (JobState.STARTED, [])
+    assert await house.controller.cancel("j1")
+    assert (house.get().state, house.engine.canceled) == (JobState.CANCELED, ["j1/1"])
+
+
 async def test_a_restart_adopts_the_running_job(house: House) -> None:
     house.job()
     house.engine.status = RUNNING
@@ -306,7 +322,7 @@ async def test_cancel(house: House) -> None:
     assert not await house.controller.cancel("nothing")
 
 
-async def test_a_dead_letter_is_given_up_without_a_word_to_its_engine(house: House) -> None:
+async def test_a_dead_letter_is_given_up_also_while_its_engine_is_away(house: House) -> None:
     """Else its files would stay for ever: retention waits for a person to retry or cancel it."""
     house.job()
     house.engine.status = FAULTED
@@ -316,6 +332,14 @@ async def test_a_dead_letter_is_given_up_without_a_word_to_its_engine(house: Hou
     assert await house.controller.cancel("j1")
     assert (house.get().state, house.get().reason) == (JobState.CANCELED, "canceled by a person")
     assert not await house.controller.cancel("j1")
+
+
+async def test_what_a_dead_letter_left_running_is_ended_with_it(house: House) -> None:
+    house.job()
+    house.engine.status = FAULTED
+    await house.settle()
+    assert await house.controller.cancel("j1")
+    assert house.engine.canceled == ["j1/1"]
 
 
 async def test_a_job_that_has_succeeded_cannot_be_canceled(house: House) -> None:

@@ -510,11 +510,9 @@ class TestTime:
         with silent_acceptor(talk) as port:
             connection = request(port, Timeouts(artim=0.5, idle=0.5, response=0.5, write=0.5))
             connection.send_command(1, dimse.c_echo_rq(1))
+            waits = {"answer": connection.receive_command, "release": connection.release}[waits_for]
             with pytest.raises(AssociationEnded, match="no answer"):
-                if waits_for == "answer":
-                    connection.receive_command()
-                else:
-                    connection.release()
+                waits()
             connection.close()
 
     def test_peer_that_never_closes_after_an_abort(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,13 +96,15 @@ def test_the_work_on_a_study_is_its_own(database: Database) -> None:
         work = queries.work_on(connection, "1.2.2")
         assert [batch.id for batch in work.batches] == ["b2"]
         assert [(job.id, [task.id for task in tasks]) for job, tasks in work.jobs] == [("j2", ["e2"])]
-        assert queries.work_on(connection, "1.2.4") == Work([], [])
+        assert queries.work_on(connection, "1.2.4") == Work([], [], Missing(aborted=2))
         assert [row["id"] for row in queries.list_batches(connection, Page(), "1.2.3")] == ["b3"]
 
 
 def test_what_was_refused_is_missing_until_it_comes(database: Database) -> None:
-    def add(refused: Refused, outcome: AssociationOutcome = AssociationOutcome.RELEASED) -> list[str]:
-        record, stored = association(study="1.2.9", outcome=outcome, at=1100.0)
+    def add(
+        refused: Refused, outcome: AssociationOutcome = AssociationOutcome.RELEASED, uids: Sequence[str] = ()
+    ) -> list[str]:
+        record, stored = association(study="1.2.9", outcome=outcome, uids=uids, at=1100.0)
         with database.write() as connection:
             associations.add(connection, replace(record, refused=refused), stored, set_aside_until=None)
         return [instance.sop_instance_uid for instance in stored]
@@ -115,10 +117,13 @@ def test_what_was_refused_is_missing_until_it_comes(database: Database) -> None:
     assert missing() == NOTHING_MISSING
     come = add(NOTHING_REFUSED)
     aborted = add(NOTHING_REFUSED, AssociationOutcome.ABORTED)  # never submitted: as if it had not come
+    assert missing() == Missing(aborted=2)
+    add(NOTHING_REFUSED, uids=aborted[1:])  # again
+    assert missing() == Missing(aborted=1)
     add(Refused(5, "A700H", (come[0], aborted[0], "1.2.77"), unnamed=1))
-    assert missing() == Missing(2, 1, "A700H")
+    assert missing() == Missing(2, 1, "A700H", aborted=1)
     add(Refused(2, "C000H", (aborted[0], "1.2.78")))
-    assert missing() == Missing(3, 1, "C000H")
+    assert missing() == Missing(3, 1, "C000H", aborted=1)
     with database.read() as connection:
         assert queries.work_on(connection, "1.2.1").missing == NOTHING_MISSING
 
