@@ -149,7 +149,10 @@ def _batches(routes: APIRouter, view: View) -> None:
 def _resend(routes: APIRouter, view: View) -> None:
     def resent(wanted: schemas.Resend, what: str, tasks: list[str]) -> schemas.Resent:
         if not tasks:
-            why = f"what there is of it is on its way to {wanted.destination}, or retention has removed it"
+            why = (
+                f"there is nothing to send to {wanted.destination}: no result was made for a destination, or it is on"
+                " its way there, or in quarantine (`clara dicom jobs`), or was removed (`storage.retention`)"
+            )
             raise ApiError(409, "Nothing to send", f"{what}: {why}")
         view.wake()
         return schemas.Resent(destination=wanted.destination, exports=tuple(tasks))

@@ -40,8 +40,15 @@ def _association(row: Row) -> TimelineEntry:
 
 def _batch(row: Row) -> TimelineEntry:
     text = f"{_count(row['instances'], 'instance')} of {_count(row['studies'], 'study', 'studies')}"
+    if row["superseded"]:  # `overwrite-same-instance` says which of those with one SOP Instance UID is used
+        text += f"; {_count(row['superseded'], 'copy', 'copies')} of the same instances not used"
     return _entry(
-        row, "batch", row["opened_at"], row["closed_at"], row["state"], _with_reason(text, row, "held_reason")
+        row,
+        "batch",
+        row["opened_at"],
+        row["closed_at"] or row["ended_at"],
+        row["state"],
+        _with_reason(text, row, "held_reason"),
     )
 
 

@@ -59,7 +59,8 @@ def resend(
     if as_json:
         print_json(answer)
     else:
-        say(f"sent to {answer['destination']} by export {', '.join(answer['exports'])}")
+        exports = ", ".join(answer["exports"])
+        say(f"queued for {answer['destination']} as export {exports}: `clara dicom export show ID` tells how it goes")
 
 
 def _act(asked: Client, path: str, action: str, words: str, as_json: bool) -> None:

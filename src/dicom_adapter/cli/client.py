@@ -119,4 +119,4 @@ def match(reference: str, ids: Iterator[str], noun: str) -> str:
     if not found:
         raise CliError(ExitCode.FAILED, f"no {noun} has an id that begins or ends with {reference!r}")
     shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    raise CliError(ExitCode.USAGE, f"{reference!r} can be one of {len(found)} {noun}s: {shown}. Give more of the id.")
+    raise CliError(ExitCode.USAGE, f"{reference!r} fits {len(found)} ids ({noun}): {shown}. Give more of the id.")

@@ -97,7 +97,7 @@ def whereabouts(work: Work, steady: float, fault: str | None = None) -> Whereabo
 def _lacking(missing: Missing) -> Iterator[str]:
     if missing.aborted:
         what = "1 instance" if missing.aborted == 1 else f"{missing.aborted} instances"
-        yield f"{what} came in an association that was aborted, and not since, and are not submitted: send the study again"
+        yield f"{what} came only in an association that was aborted, which is not submitted: send the study again"
     yield from _refused(missing)
 
 

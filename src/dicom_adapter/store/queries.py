@@ -82,15 +82,17 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
             )
         )
     shown = _paged(shown, batches, page)
+    used = ~instances.c.superseded
     inside = (
         select(
             associations.c.batch_id,
-            func.count().label("instances"),
-            func.count(instances.c.study_instance_uid.distinct()).label("studies"),
-            func.sum(instances.c.size).label("bytes"),
+            func.count().filter(used).label("instances"),
+            func.count(instances.c.study_instance_uid.distinct()).filter(used).label("studies"),
+            func.sum(instances.c.size).filter(used).label("bytes"),
+            func.count().filter(~used).label("superseded"),
         )
         .join(associations, associations.c.id == instances.c.association_id)
-        .where(~instances.c.superseded, associations.c.batch_id.in_(shown))
+        .where(associations.c.batch_id.in_(shown))
         .group_by(associations.c.batch_id)
         .subquery()
     )
@@ -110,6 +112,7 @@ def list_batches(connection: Connection, page: Page, study: str | None = None) -
             func.coalesce(inside.c.instances, 0).label("instances"),
             func.coalesce(inside.c.studies, 0).label("studies"),
             func.coalesce(inside.c.bytes, 0).label("bytes"),
+            func.coalesce(inside.c.superseded, 0).label("superseded"),
             waiting.c.next_attempt_at,
             waiting.c.reason,
         )

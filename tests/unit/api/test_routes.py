@@ -548,7 +548,7 @@ class TestResend:
 
     async def test_an_export_to_the_same_destination_once_it_is_over(self, house: House) -> None:
         detail = (await house.post("/api/v1/exports/e1/resend", 409, destination="PACS"))["detail"]
-        assert "on its way to PACS" in detail
+        assert "there is nothing to send to PACS" in detail
         with house.database.write() as connection:
             export_tasks.record_outcomes(connection, "e1", [FileOutcome(1, DeliveryState.DELIVERED, 0)])
             export_tasks.cancel(connection, "e1", 1020)

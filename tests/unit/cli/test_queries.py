@@ -257,7 +257,7 @@ def test_a_study_that_is_done_waits_for_nothing(api: ApiStub) -> None:
 
 def test_a_study_that_can_be_two_is_asked_for_again(api: ApiStub) -> None:
     result = run(api, "study", "1.2.840", status=2)
-    assert "can be one of 2" in result.stderr
+    assert "fits 2 ids" in result.stderr
 
 
 def test_an_old_study_is_asked_of_the_api_itself(api: ApiStub) -> None:
@@ -348,7 +348,9 @@ def test_actions(api: ApiStub, command: str, reference: str, call: str) -> None:
 )
 def test_resend(api: ApiStub, reference: str, call: str) -> None:
     api.answers[call] = {"destination": "Archive", "exports": ["e8", "e9"]}
-    assert run(api, "resend", reference, "archive").stdout == "sent to Archive by export e8, e9\n"
+    assert run(api, "resend", reference, "archive").stdout == (
+        "queued for Archive as export e8, e9: `clara dicom export show ID` tells how it goes\n"
+    )
     assert (api.asked[-1][0], api.bodies[-1]) == (call, {"destination": "archive"})
     assert json.loads(run(api, "resend", reference, "archive", "--json").stdout)["exports"] == ["e8", "e9"]
 
@@ -362,7 +364,7 @@ def test_an_action_that_the_adapter_refuses(api: ApiStub) -> None:
 def test_ids_that_are_none_or_several(api: ApiStub) -> None:
     assert "no batch" in run(api, "release", "nothing", status=1).stderr
     ambiguous = run(api, "retry", "1m82", status=2).stderr
-    assert "can be one of 4" in ambiguous
+    assert "fits 4 ids" in ambiguous
     assert EXPORT["id"] in ambiguous
 
 

@@ -183,7 +183,7 @@ def test_what_was_refused_is_told_when_nothing_else_waits(instances: int, unname
 def test_what_was_aborted_is_told_although_the_rest_is_done() -> None:
     found = where([BATCH], [JOB], [EXPORT], Missing(aborted=2))
     assert found.stage is Stage.DONE
-    assert (found.waits or "").startswith("2 instances came in an association that was aborted")
+    assert (found.waits or "").startswith("2 instances came only in an association that was aborted")
     alone = where([], [], [], Missing(aborted=2))
     assert alone == Whereabouts(
         Stage.SET_ASIDE, "its association was aborted, so it is not submitted: send the study again"

@@ -83,6 +83,18 @@ def test_numbers_are_those_of_the_row(database: Database) -> None:
         assert (export["files"], export["delivered"], export["warning"], export["files_failed"]) == (3, 1, 0, 1)
 
 
+def test_copies_that_are_not_used_are_counted_apart(database: Database) -> None:
+    _, stored = association(study="1.2.2", instances=1, at=1005.0)
+    record, _ = association(study="1.2.2")
+    again = [stored[0]._replace(association_id=record.id, number=number) for number in (1, 2)]
+    with database.write() as connection:
+        associations.add(connection, record, again, set_aside_until=None)
+        batches.add_instances(connection, "b2", again, overwrite=True)
+    with database.read() as connection:
+        batch = queries.list_batches(connection, queries.only("b2"))[0]
+        assert (batch["instances"], batch["superseded"], batch["bytes"]) == (3, 1, 3000)
+
+
 def test_only_those_in_a_state(database: Database) -> None:
     with database.write() as connection:
         jobs.failed(connection, "j2", 1020, "why")
