@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -68,27 +69,39 @@ log = structlog.get_logger("app")
 
 DAY = 86_400.0  # seconds
 EXIT_OK, EXIT_FAILED = 0, 1
+STOP_MARGIN = 20.0  # seconds to end in, beyond `dicom.scp.shutdown-grace`: `stop` and systemd wait longer
 
 
 def run(settings: Settings) -> int:
     """Run the adapter in the foreground until SIGTERM or SIGINT; answers with the exit status.
 
-    0: it was told to stop and did. 1: it could not start; the last log line says why and what to do.
+    0: it was told to stop and did. 1: it could not start, or not stop in time; the last log line says why and what to
+    do.
     """
     logs.configure(settings.log.level, settings.log.format)
+    status = EXIT_OK
     try:
         asyncio.run(_run(settings))
     except AdapterError as error:
         log.error("cannot run", why=str(error))
-        return EXIT_FAILED
-    return EXIT_OK
+        status = EXIT_FAILED
+    if any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
+        os._exit(status)  # a plug-in that hangs: the interpreter would wait for its threads. Everything is closed
+    return status
 
 
 async def _run(settings: Settings) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopping.set()
+        last = threading.Timer(settings.dicom.scp.shutdown_grace + STOP_MARGIN, _give_up)
+        last.daemon = True
+        last.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal closes: nothing to us
     adapter = await asyncio.to_thread(Adapter, settings)
     try:
@@ -97,6 +110,12 @@ async def _run(settings: Settings) -> None:
         # A canceled task's thread works on: none may touch the storage folder once another adapter can own it.
         await loop.shutdown_default_executor()
         adapter.close()
+
+
+def _give_up() -> None:
+    """A thread hangs, in a disk that does not answer, say. All that matters is on disk, as for a crash."""
+    log.error("did not stop in time, and ends as it stands; the next start takes up what is there")
+    os._exit(EXIT_FAILED)
 
 
 class Adapter:

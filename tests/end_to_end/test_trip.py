@@ -402,6 +402,26 @@ def test_a_second_signal_and_a_hang_up_do_no_harm(tmp_path: Path, pacs_port: int
         adapter.close()
 
 
+def test_a_processor_that_hangs_holds_up_neither_others_nor_the_stop(tmp_path: Path, pacs_port: int) -> None:
+    hanging = min(32, (os.cpu_count() or 1) + 4)  # the threads that asyncio has for all
+    titles = [{"ae-title": f"HANG{number}", "processors": ["tests.plugins:Hanging"]} for number in range(hanging)]
+    adapter = house(tmp_path, pacs_port, process(COPY), dicom={"scp": {"ae-titles": [*titles, {"ae-title": "LUNG"}]}})
+    try:
+        adapter.start()
+        for title in titles:
+            send(adapter.port, ct_series(1), called=str(title["ae-title"]))
+        eventually(lambda: len(adapter.items("batches")) == hanging)
+        send(adapter.port, ct_series(1))
+        adapter.wait_for("jobs", "succeeded")
+        os.kill(adapter.pid, signal.SIGTERM)
+        assert adapter.wait() == 0
+        log = adapter.log.read_text()
+        assert log.count("a processor still runs") == hanging
+        assert "Traceback" not in log
+    finally:
+        adapter.close()
+
+
 def test_a_running_job_survives_the_adapter(tmp_path: Path, pacs: Pacs, pacs_port: int) -> None:
     """kill -9 while the pipeline runs: it is adopted, runs once, and its results are delivered."""
     script = f"import time; time.sleep(3)\n{COPY}\nopen({str(tmp_path / 'runs')!r}, 'a').write('x')"

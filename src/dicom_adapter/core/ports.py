@@ -149,7 +149,8 @@ class ProcessorContext(Protocol):
 class Processor(Protocol):
     """A file processor: what is done with a closed batch. Entry point group `dicom_adapter.processors`.
 
-    Runs at least once for each batch, so it must be idempotent.
+    Runs at least once for each batch, so it must be idempotent. Each call has an event loop and threads of its own, and
+    several AE Titles may be served at once: keep nothing from one call to the next that belongs to a loop.
     """
 
     async def process(self, batch: Batch, context: ProcessorContext) -> None: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from dicom_adapter.core.retry import step_delay
 from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.identifiers import new_id
+from dicom_adapter.manager.plugin_call import PluginCall
 from dicom_adapter.manager.trigger import Trigger
 from dicom_adapter.store import batches, jobs
 from dicom_adapter.store.database import Database
@@ -34,7 +35,9 @@ log = structlog.get_logger("processors")
 ACTIVE_WINDOW = 16  # batches looked at in one step: the backlog stays in the database
 MAX_FAILURES = 10  # in a row; then the batch is held, so that it never blocks others and is never lost
 UNSTORED_PAUSE = 5.0  # seconds before the batches of an AE Title are worked on again whose fact could not be stored
-PROCESSOR_DEADLINE = 300.0  # seconds: a plug-in that hangs must not hold the other AE Titles up
+PROCESSOR_DEADLINE = 300.0  # seconds: a plug-in that hangs must not hold its AE Title up for ever
+MAX_LEFT_BEHIND = 3  # calls of an AE Title that did not end, each with its threads: then its other batches wait
+LEFT_BEHIND_PAUSE = 60.0  # seconds until it is looked whether they have ended
 
 _Due = tuple[Batch, int, str, int]  # batch, position of the processor, its name, its failures in a row
 
@@ -89,6 +92,7 @@ class ProcessorRunner:
         self._path_of = path_of
         self._on_jobs = on_jobs
         self._active: dict[str, asyncio.Task[None]] = {}  # Clara AE Title -> the task that works on its batches
+        self._left_behind: list[tuple[Batch, PluginCall]] = []
 
     async def step(self) -> float | None:
         # An AE Title that was worked on when we began to look is left out: its batches may have changed since.
@@ -128,10 +132,15 @@ class ProcessorRunner:
             await asyncio.sleep(UNSTORED_PAUSE)
 
     async def _process(self, batch: Batch, position: int, name: str, failures: int) -> None:
+        left_behind = self._left_behind_of(batch.called_ae_title)
+        if len(left_behind) >= MAX_LEFT_BEHIND and batch.id not in left_behind:
+            await asyncio.to_thread(self._wait, batch, position, name)
+            return
         try:
-            processor = self._resolve(name)
+            if batch.id in left_behind:
+                raise TemporaryError("it did not end and still runs")
             context = _Context(batch, await asyncio.to_thread(self._instances, batch), self._path_of)
-            await _in_time(processor.process(batch, context))
+            await self._call(name, batch, context)
             made = await asyncio.to_thread(self._commit, batch, position, context.requests)
         except PermanentError as error:
             await asyncio.to_thread(self._hold, batch, f"processor {name}: {error}")
@@ -142,6 +151,23 @@ class ProcessorRunner:
         else:
             log.info("batch processed", batch=batch.id, processor=name, jobs=made)
             self._on_jobs()
+
+    async def _call(self, name: str, batch: Batch, context: _Context) -> None:
+        async def work() -> None:
+            await self._resolve(name).process(batch, context)  # it may have to be imported: that can hang as well
+
+        call = PluginCall(f"processor {name}", work)
+        try:
+            await call.wait(PROCESSOR_DEADLINE)
+        finally:
+            if not call.ended:
+                self._left_behind.append((batch, call))
+                log.error("a processor still runs", batch=batch.id, processor=name, such_calls=len(self._left_behind))
+
+    def _left_behind_of(self, ae_title: str) -> list[str]:
+        """The batches of an AE Title whose call still runs although nobody waits for it."""
+        self._left_behind = [(batch, call) for batch, call in self._left_behind if not call.ended]
+        return [batch.id for batch, _ in self._left_behind if batch.called_ae_title == ae_title]
 
     def _instances(self, batch: Batch) -> list[Instance]:
         with self._database.read() as connection:
@@ -180,6 +206,16 @@ class ProcessorRunner:
         with self._database.write() as connection:
             batches.hold(connection, batch.id, reason)
 
+    def _wait(self, batch: Batch, position: int, name: str) -> None:
+        """No failure of this batch: its processor is not called."""
+        reason = (
+            f"processor {name} is not called: {MAX_LEFT_BEHIND} calls for AE Title {batch.called_ae_title} did not end"
+            " and still run; if they hang, restart the adapter"
+        )
+        log.warning("batch waits", batch=batch.id, reason=reason, seconds=LEFT_BEHIND_PAUSE)
+        with self._database.write() as connection:
+            batches.processor_waits(connection, batch.id, position, self._clock.steady() + LEFT_BEHIND_PAUSE, reason)
+
     def _try_again(self, batch: Batch, position: int, name: str, failures: int, error: Exception) -> None:
         reason = f"processor {name} failed: {in_words(error)}"
         if failures >= MAX_FAILURES:
@@ -206,17 +242,6 @@ def _free_name(connection: Connection, batch: Batch, request: _Request, pipeline
         f"it asks twice for pipeline {pipeline_name} over this batch; a processor must give each job of one pipeline a"
         " key of its own"
     )
-
-
-async def _in_time(processing: Awaitable[None]) -> None:
-    deadline = asyncio.timeout(PROCESSOR_DEADLINE)
-    try:
-        async with deadline:
-            await processing
-    except TimeoutError as error:
-        if not deadline.expired():  # its own, of a call that it made
-            raise
-        raise TemporaryError(f"it did not end within {PROCESSOR_DEADLINE:g} s") from error
 
 
 def _by_ae_title(due: Sequence[_Due]) -> dict[str, list[_Due]]:

@@ -36,7 +36,7 @@ class JobProcessor:
             for pipeline_id in pipelines:
                 context.submit_job(pipeline_id)
             return
-        groups = await asyncio.to_thread(_grouped, context, _tag(setting))  # files are read: others go on meanwhile
+        groups = await asyncio.to_thread(_grouped, context, _tag(setting))  # files are read: it blocks
         for value, instances in groups.items():
             for pipeline_id in pipelines:
                 context.submit_job(pipeline_id, instances, key=_key(batch, value))

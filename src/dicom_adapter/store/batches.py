@@ -270,6 +270,15 @@ def processor_failed(connection: Connection, batch_id: str, position: int, next_
     )
 
 
+def processor_waits(connection: Connection, batch_id: str, position: int, next_attempt_at: float, why: str) -> None:
+    """It was not called, by no fault of the batch."""
+    connection.execute(
+        update(processings)
+        .where(processings.c.batch_id == batch_id, processings.c.position == position)
+        .values(next_attempt_at=next_attempt_at, reason=why)
+    )
+
+
 def instances_of(connection: Connection, batch_id: str) -> list[Instance]:
     """The batch's instances, one for each SOP Instance UID, in order of arrival."""
     return [

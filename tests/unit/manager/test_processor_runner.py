@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import Batch, BatchState, Instance, Job, JobState
 from dicom_adapter.core.ports import Processor, ProcessorContext
 from dicom_adapter.core.snapshot import Pipeline
-from dicom_adapter.manager import processor_runner
-from dicom_adapter.manager.processor_runner import ACTIVE_WINDOW, MAX_FAILURES, ProcessorRunner
+from dicom_adapter.manager import plugin_call, processor_runner
+from dicom_adapter.manager.processor_runner import ACTIVE_WINDOW, MAX_FAILURES, MAX_LEFT_BEHIND, ProcessorRunner
 from dicom_adapter.processors.job import JobProcessor
 from dicom_adapter.store import associations, batches, jobs
+from dicom_adapter.store.tables import processings
 from tests.databases import fresh
 from tests.fakes import AE, FakeClock, association, snapshot
+from tests.waiting import eventually
 
 Behaviour = Callable[[Batch, ProcessorContext], Awaitable[None]]
 
@@ -81,6 +86,12 @@ class House:
             found = batches.get(connection, batch.id)
         assert found is not None
         return found.state, found.held_reason
+
+    def waiting(self, batch: Batch) -> tuple[int, str | None]:
+        """The failures of a batch that waits, and why it waits."""
+        with self.database.read() as connection:
+            row = connection.execute(select(processings).where(processings.c.batch_id == batch.id)).one()
+        return row.failures, row.reason
 
     def jobs(self) -> list[Job]:
         with self.database.read() as connection:
@@ -259,6 +270,74 @@ async def test_a_processor_that_takes_too_long_is_told_in_words(house: House, mo
         BatchState.HELD,
         f"processor job failed: it did not end within 0.01 s ({MAX_FAILURES} times)",
     )
+
+
+class Blocking:
+    """A plug-in whose blocking work hangs in a thread, as that of examples/processors would, until it is released."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._released = threading.Event()
+
+    async def process(self, batch: Batch, context: ProcessorContext) -> None:
+        self.calls.append(batch.id)
+        await asyncio.to_thread(self._released.wait)
+        await submit_all(batch, context)
+
+    def release(self) -> None:
+        self._released.set()
+
+
+@pytest.fixture
+def blocking(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blocking]:
+    monkeypatch.setattr(processor_runner, "PROCESSOR_DEADLINE", 0.05)
+    monkeypatch.setattr(plugin_call, "CANCEL_GRACE", 0.05)
+    plugin = Blocking()
+    house.processors["block"] = plugin.process
+    yield plugin
+    plugin.release()
+
+
+async def test_threads_that_hang_are_not_those_of_the_adapter(house: House, blocking: Blocking) -> None:
+    with ThreadPoolExecutor(2) as ours:  # as few as a small machine has
+        asyncio.get_running_loop().set_default_executor(ours)
+        for number in range(4):
+            house.batch("block", ae_title=f"HANGS{number}")
+        await house.step()
+        other = house.batch(ae_title="BRAIN")
+        try:
+            async with asyncio.timeout(10):
+                await house.step()
+        finally:
+            blocking.release()  # else the test would not end, where there is no mend
+    assert len(blocking.calls) == 4
+    assert house.state(other)[0] is BatchState.PROCESSED
+
+
+async def test_an_ae_title_leaves_so_many_calls_behind_and_then_waits(house: House, blocking: Blocking) -> None:
+    made = [house.batch("block") for _ in range(MAX_LEFT_BEHIND + 2)]
+    await house.step()
+    assert blocking.calls == [one.id for one in made[:MAX_LEFT_BEHIND]]
+    assert house.waiting(made[0]) == (1, "processor block failed: it did not end within 0.05 s and still runs")
+    assert house.waiting(made[-1]) == (
+        0,
+        f"processor block is not called: {MAX_LEFT_BEHIND} calls for AE Title LUNG did not end and still run; if they"
+        " hang, restart the adapter",
+    )
+    for _ in range(MAX_FAILURES):
+        house.clock.moment += 1000
+        await house.step()
+    assert len(blocking.calls) == MAX_LEFT_BEHIND
+    assert house.state(made[0]) == (
+        BatchState.HELD,
+        f"processor block failed: it did not end and still runs ({MAX_FAILURES} times)",
+    )
+    assert house.state(made[-1])[0] is BatchState.CLOSED  # by no fault of its own
+    blocking.release()
+    await asyncio.to_thread(eventually, lambda: not house.runner._left_behind_of("LUNG"))
+    house.clock.moment += 1000
+    await house.step()
+    assert house.state(made[-1])[0] is BatchState.PROCESSED
 
 
 async def test_a_released_batch_goes_by_what_is_configured_now(house: House) -> None:

@@ -23,7 +23,7 @@ class GroupByTag:
 
     async def process(self, batch: Batch, context: ProcessorContext) -> None:
         tag = _tag(context.ae_title.settings.get(SETTING, DEFAULT_TAG))
-        groups = await asyncio.to_thread(_grouped, context, tag)  # reading files would hold up everybody else
+        groups = await asyncio.to_thread(_grouped, context, tag)  # files are read: it blocks
         for value, instances in groups.items():
             for pipeline_id in context.ae_title.pipelines:
                 context.submit_job(pipeline_id, instances, key=_key(batch, value))
