@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -169,7 +171,7 @@ def _expand(arguments: Sequence[Path]) -> Iterator[Path]:
     """The files, and every regular file below the folders, in order. Raises CliError for what is not there."""
     for argument in arguments:
         if argument.is_dir():
-            inside = sorted(path for path in argument.rglob("*") if path.is_file() and not path.is_symlink())
+            inside = sorted(_files_below(argument))
             if not inside:
                 raise CliError(ExitCode.USAGE, f"{argument} holds no file")
             yield from inside
@@ -177,6 +179,19 @@ def _expand(arguments: Sequence[Path]) -> Iterator[Path]:
             yield argument.resolve()  # a link that a person names is meant; the SCU itself follows none
         else:
             raise CliError(ExitCode.USAGE, f"{argument} does not exist")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Unlike Path.rglob, it leaves out nothing that cannot be read: a study sent in part would pass for the whole."""
+    try:
+        for parent, _, names in os.walk(folder, onerror=_raise):
+            yield from (path for name in names if stat.S_ISREG((path := Path(parent, name)).lstat().st_mode))
+    except OSError as error:
+        raise CliError(ExitCode.USAGE, f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _progress() -> Progress:

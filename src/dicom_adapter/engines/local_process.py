@@ -236,12 +236,16 @@ class LocalProcessEngine:
         return _status_of(facts)
 
     def _outputs(self, ref: JobRef) -> Iterator[tuple[Path, int]]:
-        for parent, folders, names in os.walk(self._folder(ref) / runner.OUTPUT, followlinks=False):
-            for name in names + folders:
-                path = Path(parent, name)
-                mode = path.lstat().st_mode
-                if not stat.S_ISDIR(mode):
-                    yield path, mode
+        """Raises TemporaryError: what cannot be read must not look as if it were not there."""
+        try:
+            for parent, folders, names in os.walk(self.output_folder(ref), onerror=_raise_unless_gone):
+                for name in names + folders:
+                    path = Path(parent, name)
+                    mode = path.lstat().st_mode
+                    if not stat.S_ISDIR(mode):
+                        yield path, mode
+        except OSError as error:  # without the path: a program may have named it after a patient
+            raise TemporaryError(f"the output folder or one below it cannot be read: {error.strerror}") from error
 
     def _remove(self, ref: JobRef) -> None:
         job = self._folder(ref).parent
@@ -325,6 +329,11 @@ def _run_lock(folder: Path) -> Iterator[bool]:
             fcntl.flock(fd, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor until it executes
     finally:
         os.close(fd)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextlib.contextmanager

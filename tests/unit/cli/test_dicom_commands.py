@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -85,6 +88,23 @@ def test_send_files_and_folders(tmp_path: Path) -> None:
     assert "4 of 4 files stored by PEER" in result.stdout
     assert [command.affected_sop_instance_uid for command, _ in scp.received] == [f"1.2.3.4.{n}" for n in (1, 2, 3, 4)]
     assert len(files) == 3
+
+
+def test_send_leaves_out_no_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(tmp_path, 1)
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with serving(ScriptedScp()) as scp:
+        result = run("send", f"PEER@127.0.0.1:{scp.port}", str(tmp_path), status=2)
+    assert "cannot be read: Permission denied" in " ".join(result.stderr.split())
+    assert scp.received == []
 
 
 def test_send_names_each_file_that_was_not_stored(tmp_path: Path) -> None:

@@ -168,6 +168,35 @@ def test_only_regular_files_are_results(make: Callable[..., LocalProcessEngine],
     assert engine.irregular_results(REF) == [output / "link.dcm", output / "linked-folder", output / "pipe"]
 
 
+def test_results_that_cannot_be_read_are_not_taken_for_none(
+    make: Callable[..., LocalProcessEngine], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make()
+    run(engine.create_job(SPEC))
+    (folder / "output" / "CANARY").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:  # as to an adapter that is not root, whose container wrote as root
+        if str(path).endswith("CANARY"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for look in (engine.result_files, engine.irregular_results):
+        with pytest.raises(TemporaryError, match="cannot be read: Permission denied") as caught:
+            look(REF)
+        assert "CANARY" not in str(caught.value)
+
+
+def test_an_output_folder_that_its_program_removed_has_no_results(
+    make: Callable[..., LocalProcessEngine], folder: Path
+) -> None:
+    engine = make()
+    run(engine.create_job(SPEC))
+    (folder / "output").rmdir()
+    assert engine.result_files(REF) == engine.irregular_results(REF) == []
+
+
 def test_a_running_job_is_not_removed(make: Callable[..., LocalProcessEngine], folder: Path) -> None:
     engine = make("time.sleep(60)")
     start(engine)
