@@ -13,12 +13,14 @@ import re
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.results_policy import ResultFacts, ResultsCheck, Unreadable, quarantine_reasons
 from dicom_adapter.dicom.part10 import Part10Error
+from dicom_adapter.links import copy, link_or_copy
 
 if TYPE_CHECKING:
     from dicom_adapter.result_heads import Head
@@ -43,17 +45,21 @@ class StagedResult:
 
 
 def check_results(
-    files: Sequence[Path], studies: Mapping[str, Path], source_uids: Container[str], check: ResultsCheck
+    files: Sequence[Path],
+    studies: Mapping[str, Path],
+    source_uids: Container[str],
+    check: ResultsCheck,
+    numbers: Sequence[int] = (),
 ) -> list[Result]:
     """Judge every result file of a job. Blocking: reads the head of each file.
 
     `studies`: for each study of the batch, by Study Instance UID, one of its files.
-    `source_uids`: the SOP Instance UIDs of the batch.
+    `source_uids`: the SOP Instance UIDs of the batch. `numbers`: what the files are called in errors, else from 1.
 
     Raises TemporaryError when the storage cannot be read.
     """
     patients = {study: _patient_of(path) for study, path in studies.items()}
-    found = [_read(path, patients) for path in files]
+    found = [_read(number, path, patients) for number, path in zip(numbers or count(1), files, strict=False)]
     reasons = quarantine_reasons(found, source_uids, check)
     return [
         Result(path, facts if isinstance(facts, ResultFacts) else None, reason)
@@ -64,40 +70,40 @@ def check_results(
 def stage_results(results: Sequence[Result], output: Path, accepted: Path, quarantine: Path) -> list[StagedResult]:
     """Put accepted results into the folder `accepted` as `<n>.dcm`, the others into `quarantine` as `<n>`.
 
-    Hard links under our own numbers, durable when this returns. The same results give the same numbers and files, so a
-    crash in between is repaired by calling again. `quarantine/reasons.json` says why, for each number; `output` is the
-    folder that names are shown relative to. Folders are made where there is something to put into them.
+    Hard links (copies, where those are impossible) under our own numbers, durable when this returns. The same results
+    give the same numbers and files, so a crash in between is repaired by calling again. `quarantine/reasons.json` says
+    why, for each number; `output` is the folder that names are shown relative to. Folders are made where there is
+    something to put into them.
 
     Raises TemporaryError when the storage cannot be written.
     """
     numbered = list(enumerate(results, start=1))
     kept = [each for each in numbered if each[1].quarantine_reason is None]
     refused = [each for each in numbered if each[1].quarantine_reason is not None]
+    staged = []
     with _storage_errors():
-        staged = []
-        for number, result in kept:
-            assert result.facts is not None
-            path = accepted / f"{number}.dcm"
-            _link(result.path, path)
-            staged.append(StagedResult(number, path, result.facts))
-        for number, result in refused:
-            _link(result.path, quarantine / str(number))
+        if kept:
+            with _durable_folder(accepted) as directory:
+                for number, result in kept:
+                    assert result.facts is not None
+                    path = accepted / f"{number}.dcm"
+                    _put(number, result.path, path.name, directory)
+                    staged.append(StagedResult(number, path, result.facts))
         if refused:
             reasons = [
                 {"number": number, "name": _displayed(result.path, output), "reason": result.quarantine_reason}
                 for number, result in refused
             ]
-            _write(quarantine / "reasons.json", json.dumps(reasons, indent=1).encode())
-        for folder in (accepted, quarantine):
-            if folder.exists():
-                _sync(folder)
-                _sync(folder.parent)
+            with _durable_folder(quarantine) as directory:
+                for number, result in refused:
+                    _put(number, result.path, str(number), directory)
+                _write(quarantine / "reasons.json", json.dumps(reasons, indent=1).encode())
     return staged
 
 
-def _read(path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unreadable:
+def _read(number: int, path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unreadable:
     try:
-        head = _head(path)
+        head = _head(path, _called(number))
     except Part10Error as error:
         return Unreadable(f"is not DICOM: {error}")
     study = head.study_instance_uid
@@ -123,11 +129,16 @@ def _patient_of(path: Path) -> str | None:
         return None
 
 
-def _head(path: Path) -> Head:
+def _head(path: Path, called: str | None = None) -> Head:
     from dicom_adapter.result_heads import read_head  # noqa: PLC0415 - pydicom takes a third of a second, and starts wait
 
-    with _storage_errors():
+    with _storage_errors(called):
         return read_head(path)
+
+
+def _called(number: int) -> str:
+    """A result file in an error. Its path is not for logs: a program may have named it after a patient."""
+    return f"result file {number}"
 
 
 def _displayed(path: Path, output: Path) -> str:
@@ -135,14 +146,32 @@ def _displayed(path: Path, output: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._/-]", "_", str(path.relative_to(output)))[:200]
 
 
-def _link(source: Path, target: Path) -> None:
-    """Link a regular file, its bytes synced first: nobody else does that for a command's output."""
-    if not stat.S_ISREG(source.lstat().st_mode):
-        return
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sync(source)
-    with contextlib.suppress(FileExistsError):
-        os.link(source, target, follow_symlinks=False)
+def _put(number: int, source: Path, name: str, directory: int) -> None:
+    """Put a regular file there, its bytes synced first: nobody else does that for a command's output."""
+    with _storage_errors(_called(number)):
+        if not stat.S_ISREG(source.lstat().st_mode):
+            return
+        _sync(source)
+        try:
+            link_or_copy(source, name, directory)
+        except FileExistsError:  # of an earlier try: this file, or one that may have been another then
+            if not os.path.samestat(source.lstat(), os.stat(name, dir_fd=directory, follow_symlinks=False)):
+                copy(source, name, directory)
+
+
+@contextlib.contextmanager
+def _durable_folder(path: Path) -> Iterator[int]:
+    """The folder, made where it is not there, and open. It, its parent and what is in it are durable afterwards."""
+    for folder in (path.parent, path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield directory
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    for folder in (path.parent, path.parent.parent):
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:
@@ -154,7 +183,6 @@ def _sync(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)
     _sync(part)
@@ -162,8 +190,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _storage_errors() -> Iterator[None]:
+def _storage_errors(called: str | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TemporaryError(f"{error.strerror} at {error.filename or 'the storage folder'}") from error
+        raise TemporaryError(f"{error.strerror} at {called or error.filename or 'the storage folder'}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicom_adapter import result_heads
 from dicom_adapter.core.errors import TemporaryError
 from dicom_adapter.core.results_policy import ResultsCheck
 from dicom_adapter.results import Result, check_results, stage_results
@@ -187,3 +190,57 @@ def test_a_storage_that_cannot_be_written_is_a_temporary_error(tmp_path: Path, s
     results: list[Result] = check_results([file], {STUDY: source}, set(), STRICT)
     with pytest.raises(TemporaryError):
         stage_results(results, output, tmp_path / "results" / "job", tmp_path / "quarantine")
+
+
+def refusing(code: int) -> Callable[..., None]:
+    def refuse(source: Path, *_arguments: object, **_keywords: object) -> None:
+        raise OSError(code, os.strerror(code), source)
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
+def test_where_links_are_impossible_results_are_copies(
+    tmp_path: Path, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    files = [write(output / "a.dcm", "1.2.826.0.1.2"), write(output / "b.dcm", "1.2.826.0.1.1")]
+    results = check_results(files, {STUDY: source}, {"1.2.826.0.1.1"}, STRICT)
+    accepted, quarantine = tmp_path / "results" / "job", tmp_path / "quarantine" / "job"
+    monkeypatch.setattr(os, "link", refusing(code))
+    for _ in range(2):
+        stage_results(results, output, accepted, quarantine)
+    assert [path.name for path in accepted.iterdir()] == ["1.dcm"]
+    assert sorted(path.name for path in quarantine.iterdir()) == ["2", "reasons.json"]
+    for file, copy in zip(files, (accepted / "1.dcm", quarantine / "2"), strict=True):
+        assert copy.read_bytes() == file.read_bytes()
+        assert not copy.samefile(file)
+
+
+def test_what_an_earlier_try_staged_from_other_files_is_replaced(tmp_path: Path, source: Path, output: Path) -> None:
+    accepted, quarantine = tmp_path / "results" / "job", tmp_path / "quarantine" / "job"
+    files = [write(output / "a.dcm", "1.2.826.0.1.2"), write(output / "b.dcm", "1.2.826.0.1.3")]
+    stage_results(check_results(files, {STUDY: source}, (), STRICT), output, accepted, quarantine)
+    files.pop(0).unlink()
+    [staged] = stage_results(check_results(files, {STUDY: source}, (), STRICT), output, accepted, quarantine)
+    assert staged.path.read_bytes() == files[0].read_bytes()
+
+
+def test_an_error_names_a_result_by_its_number(
+    tmp_path: Path, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(output / "a.dcm", "1.2.826.0.1.2"), write(output / "CANARY.dcm", "1.2.826.0.1.3")]
+    results = check_results(files, {STUDY: source}, (), STRICT)
+    monkeypatch.setattr(os, "link", refusing(errno.EIO))
+    with pytest.raises(TemporaryError, match=r"^Input/output error at result file 1$"):
+        stage_results(results, output, tmp_path / "results" / "job", tmp_path / "quarantine")
+
+    def unreadable(path: Path) -> result_heads.Head:
+        if path == files[1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return read_head(path)
+
+    read_head = result_heads.read_head
+    monkeypatch.setattr(result_heads, "read_head", unreadable)
+    for numbers, number in ((), 2), ((3, 7), 7):
+        with pytest.raises(TemporaryError, match=f"^Permission denied at result file {number}$"):
+            check_results(files, {STUDY: source}, (), STRICT, numbers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -30,6 +29,7 @@ from dicom_adapter.core.model import EngineState, JobRef, JobSpec, JobStatus, Pa
 from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.engines import process_runner as runner
+from dicom_adapter.links import link_or_copy
 
 LOG_LIMIT = 64 << 20  # bytes kept of each of stdout and stderr
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
@@ -42,7 +42,6 @@ INHERITED_VARIABLES = (
 """What a command sees of the adapter's environment; its pipeline's `environment` is added, and wins."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}  # then a copy
 
 
 class LocalProcessEngine:
@@ -276,23 +275,11 @@ def _ref(spec: JobSpec) -> JobRef:
 def _put(file: PayloadFile, directory: int) -> None:
     """Give the payload a file, unless it has it."""
     try:
-        os.link(file.path, file.name, dst_dir_fd=directory, follow_symlinks=False)
+        link_or_copy(Path(file.path), file.name, directory)
     except FileExistsError:
         return
     except FileNotFoundError as error:
         raise PermanentError(f"file {file.path} of the batch is gone from the spool") from error
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINK:
-            raise
-        part = f".{file.name}.part"
-        with (
-            open(file.path, "rb") as source,
-            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400, dir_fd=directory), "wb") as copy,
-        ):
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
-        os.rename(part, file.name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def _has_begun(folder: Path) -> bool:

@@ -214,7 +214,8 @@ class JobController:
                     log.info("job started", job=job.id, name=job.name, attempt=job.attempt)
                 case Step.OBSERVE:
                     status = await engine.get_status(_known_ref(job))
-                    if job.failures:
+                    # Not of a job that has ended: then it was the taking of its results that failed, and may again.
+                    if job.failures and next_step(job, status) is Step.WAIT:
                         await asyncio.to_thread(self._write, jobs.observed, job.id)
                     continue
                 case Step.WAIT:

@@ -115,7 +115,7 @@ class ResultsFiles:
     def judge(self, task: ResultsTask, wanted: Iterable[int], failures: Mapping[int, str]) -> list[ExportFile]:
         """What each of these files is to its exports. Blocking: reads the head of each file, moves the refused ones."""
         present = [number for number in range(1, len(task.uris) + 1) if self._path(task, number).exists()]
-        results = self._check_all(task, [self._path(task, number) for number in present])
+        results = self._check_all(task, present)
         found = dict(zip(present, results, strict=True))
         return [
             self._accept_or_refuse(task, number, found[number])
@@ -124,8 +124,9 @@ class ResultsFiles:
             for number in wanted
         ]
 
-    def _check_all(self, task: ResultsTask, paths: Sequence[Path]) -> Sequence[Result]:
+    def _check_all(self, task: ResultsTask, numbers: Sequence[int]) -> Sequence[Result]:
         """Results of a job of ours have to fit its batch (`results.check`); of any other, to be DICOM."""
+        paths = [self._path(task, number) for number in numbers]
         with self._database.read() as connection:
             job = None if task.job_id is None else jobs.get(connection, task.job_id)
             sources = [] if job is None else jobs.instances_of_job(connection, job)
@@ -134,8 +135,8 @@ class ResultsFiles:
             log.warning("results are not compared with their batch: its files are removed", results_task=task.id)
             studies = {}
         if not studies:
-            return check_results(paths, {}, (), ResultsCheck.OFF)
-        return check_results(paths, studies, {one.sop_instance_uid for one in sources}, self._check)
+            return check_results(paths, {}, (), ResultsCheck.OFF, numbers)
+        return check_results(paths, studies, {one.sop_instance_uid for one in sources}, self._check, numbers)
 
     def _accept_or_refuse(self, task: ResultsTask, number: int, result: Result) -> ExportFile:
         facts = result.facts

@@ -12,6 +12,7 @@ import pytest
 
 from dicom_adapter.core.errors import PermanentError, TemporaryError
 from dicom_adapter.core.model import Batch, BatchState, EngineState, Job, JobPriority, JobRef, JobState, JobStatus
+from dicom_adapter.core.retry import STEP_CAP
 from dicom_adapter.core.snapshot import ClaraAeTitle, ConfigSnapshot, Pipeline
 from dicom_adapter.manager import job_controller
 from dicom_adapter.manager.job_controller import WINDOW, JobController
@@ -26,12 +27,15 @@ FAULTED = JobStatus(EngineState.STOPPED, healthy=False, reason="exit status 3")
 
 
 class Collector:
-    """Ends jobs without results."""
+    """Ends jobs without results, or fails by `trouble`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.trouble: Exception | None = None
 
     async def collect(self, job: Job, _ref: JobRef, _pipeline: Pipeline) -> None:
+        if self.trouble is not None:
+            raise self.trouble
         with self._database.write() as connection:
             jobs.succeeded(connection, job.id, 1.0, None)
 
@@ -49,12 +53,13 @@ class House:
         self.restart()
 
     def restart(self) -> None:
+        self.collector = Collector(self.database)
         self.controller = JobController(
             self.database,
             lambda: self.snapshot,
             self.clock,
             engines={"process": self.engine, "clara-platform": self.platform},
-            collector=Collector(self.database),
+            collector=self.collector,
             path_of=lambda instance: self.folder / f"{instance.number}.dcm",
             on_exports=lambda: None,
         )
@@ -188,6 +193,24 @@ async def test_an_engine_that_was_away_while_a_job_ran(house: House) -> None:
     job = house.get()
     assert (job.state, job.failures, job.reason, job.next_attempt_at) == (JobState.STARTED, 0, None, None)
     await house.controller.stop()
+
+
+async def test_results_that_cannot_be_taken_are_tried_for_less_and_less_often(house: House) -> None:
+    """That the engine answers in between says nothing of them."""
+    house.job()
+    house.collector.trouble = TemporaryError("Permission denied at result file 2")
+    delays = []
+    for failures in range(1, 8):
+        await house.settle()
+        job = house.get()
+        assert (job.failures, job.reason, job.attempt) == (failures, "Permission denied at result file 2", 1)
+        delays.append((job.next_attempt_at or 0) - house.clock.moment)
+        house.clock.moment = job.next_attempt_at or 0
+    assert delays == sorted(delays)
+    assert delays[-1] >= STEP_CAP
+    house.collector.trouble = None
+    await house.settle()
+    assert (house.get().state, house.get().reason) == (JobState.SUCCEEDED, None)
 
 
 async def test_a_permanent_error_is_a_dead_letter_at_once(house: House) -> None:
