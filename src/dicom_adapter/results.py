@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,14 @@ def stage_results(results: Sequence[Result], output: Path, accepted: Path, quara
                     _put(number, result.path, str(number), directory)
                 _write(quarantine / "reasons.json", json.dumps(reasons, indent=1).encode())
     return staged
+
+
+def unstage(*folders: Path) -> None:
+    """Remove what `stage_results` put there, of a run that was given up; the folder around too, if it is empty then."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
 
 
 def _read(number: int, path: Path, patients: Mapping[str, str | None]) -> ResultFacts | Unreadable:

@@ -2,7 +2,8 @@
 
 Those of an engine elsewhere come by another way (`manager` has an agent of the Results Service): its jobs just end.
 Staging is idempotent and durable (D8); then one transaction ends the job and makes the tasks. A crash in between stages
-the same files under the same numbers once more.
+the same files under the same numbers once more. A cancellation does not end the thread that stages: each attempt has
+folders of its own, and who finds that his was given up clears them away.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dicom_adapter.core.results_policy import ResultsCheck
 from dicom_adapter.core.snapshot import Pipeline
 from dicom_adapter.crash_points import crash_point
 from dicom_adapter.identifiers import new_id
-from dicom_adapter.results import Result, StagedResult, check_results, stage_results
+from dicom_adapter.results import Result, StagedResult, check_results, stage_results, unstage
 from dicom_adapter.store import export_tasks, jobs
 from dicom_adapter.store.database import Database
 
@@ -29,14 +30,14 @@ log = structlog.get_logger("results")
 
 
 class ResultFolders(Protocol):
-    """Where a job's results are put (`spool.layout.StorageLayout`)."""
+    """Where the results of a job's attempt are put (`spool.layout.StorageLayout`)."""
 
     @property
     def root(self) -> Path: ...
 
-    def results(self, job_id: str) -> Path: ...
+    def results_of_attempt(self, job_id: str, attempt: int) -> Path: ...
 
-    def quarantined(self, job_id: str) -> Path: ...
+    def quarantined_of_attempt(self, job_id: str, attempt: int) -> Path: ...
 
 
 class ResultsCollector:
@@ -68,13 +69,19 @@ class ResultsCollector:
             self._commit(job, pipeline, (), {}, "its results come through the Results Service")
             log.info("job succeeded", job=job.id)
             return
+        try:
+            self._take(job, ref, pipeline, engine)
+        finally:
+            self._clear_away_if_given_up(job)
+
+    def _take(self, job: Job, ref: JobRef, pipeline: Pipeline, engine: LocalResults) -> None:
         with self._database.read() as connection:
             sources = jobs.instances_of_job(connection, job)
         studies = {one.study_instance_uid: self._path_of(one) for one in sources if one.study_instance_uid is not None}
         files = [*engine.result_files(ref), *engine.irregular_results(ref)]
         results = check_results(files, studies, {one.sop_instance_uid for one in sources}, self._check)
-        quarantine = self._folders.quarantined(job.id)
-        staged = stage_results(results, engine.output_folder(ref), self._folders.results(job.id), quarantine)
+        accepted, quarantine = self._folders_of(job)
+        staged = stage_results(results, engine.output_folder(ref), accepted, quarantine)
         refused = {
             number: (str((quarantine / str(number)).relative_to(self._folders.root)), result.quarantine_reason)
             for number, result in enumerate(results, start=1)
@@ -100,7 +107,7 @@ class ResultsCollector:
         now = self._clock.now()
         made = []
         with self._database.write() as connection:
-            if not jobs.succeeded(connection, job.id, now, reason):
+            if not jobs.succeeded(connection, job.id, job.attempt, now, reason):
                 return None
             jobs.add_quarantined(connection, job.id, refused)
             for destination in pipeline.destinations if staged else ():
@@ -108,6 +115,20 @@ class ResultsCollector:
                 export_tasks.add(connection, task, [self._file(task.id, result) for result in staged])
                 made.append(task.id)
         return made
+
+    def _clear_away_if_given_up(self, job: Job) -> None:
+        """Housekeeping may have been there already, and does not come again; of this quarantine no row tells."""
+        with self._database.read() as connection:
+            wanted = jobs.has_attempt(connection, job.id, job.attempt)
+        if not wanted:
+            unstage(*self._folders_of(job))
+
+    def _folders_of(self, job: Job) -> tuple[Path, Path]:
+        """For what is accepted, and for the quarantine."""
+        return (
+            self._folders.results_of_attempt(job.id, job.attempt),
+            self._folders.quarantined_of_attempt(job.id, job.attempt),
+        )
 
     def _file(self, task_id: str, result: StagedResult) -> ExportFile:
         facts = result.facts

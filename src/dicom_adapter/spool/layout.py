@@ -9,8 +9,8 @@ SECURITY: names are our own ids and counters, never a word of a peer's; `checked
       cluster.json                     the last known resources of a Kubernetes cluster, where they are there
       run/adapter.json                 process id and REST address of the adapter that runs
       jobs/                            runs of the local process engine
-      results/tmp/<job>/  new/<job>/   staged files to export
-      quarantine/<job>/                results that may not go to a PACS, with the reason
+      results/tmp/<id>/  new/<id>/     staged files to export, of a results task; of a job: new/<job>/attempt-<n>/
+      quarantine/<id>/                 results that may not go to a PACS; of a job: <job>/attempt-<n>/, with the reasons
       spool/tmp/<assoc>/<n>.part       an instance in progress
       spool/new/<assoc>/<n>.dcm        a committed instance, beside association.json, index.jsonl and the outcome marker
       spool/hold/                      put aside by a person      } nothing in these two
@@ -140,14 +140,27 @@ class StorageLayout:
         """The Part 10 file of a committed instance."""
         return self.association(association_id) / instance_name(number)
 
-    def staged_results(self, job_id: str) -> Path:
-        """Results of a job while they are copied; not durable yet."""
-        return self.results_tmp / checked_id(job_id)
+    def staged_results(self, own_id: str) -> Path:
+        """Files of a results task while they are downloaded; not durable yet."""
+        return self.results_tmp / checked_id(own_id)
 
-    def results(self, job_id: str) -> Path:
-        """Results of a job that may be exported; durable."""
-        return self.results_new / checked_id(job_id)
+    def results(self, own_id: str) -> Path:
+        """Results that may be exported, of a results task, or of a job's attempts; durable."""
+        return self.results_new / checked_id(own_id)
 
-    def quarantined(self, job_id: str) -> Path:
-        """Results of a job that may not be exported, with the reasons."""
-        return self.quarantine / checked_id(job_id)
+    def quarantined(self, own_id: str) -> Path:
+        """Results that may not be exported, of a results task, or of a job's attempts."""
+        return self.quarantine / checked_id(own_id)
+
+    def results_of_attempt(self, job_id: str, attempt: int) -> Path:
+        """Its own folder: results of an attempt that a person canceled must not pass for those of the next one."""
+        return self.results(job_id) / _attempt(attempt)
+
+    def quarantined_of_attempt(self, job_id: str, attempt: int) -> Path:
+        """Those of an attempt that may not be exported, with the reasons."""
+        return self.quarantined(job_id) / _attempt(attempt)
+
+
+def _attempt(number: int) -> str:
+    """Not the bare number: files of earlier versions have that, directly in the job's folder."""
+    return f"attempt-{number}"

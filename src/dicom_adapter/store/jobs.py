@@ -147,9 +147,29 @@ def observed(connection: Connection, job_id: str) -> None:
     _move(connection, job_id, [JobState.STARTED], failures=0, next_attempt_at=None, reason=None)
 
 
-def succeeded(connection: Connection, job_id: str, now: float, reason: str | None) -> bool:
-    """started -> succeeded, in the transaction that makes its export tasks. False: it was over, so make none."""
+def succeeded(connection: Connection, job_id: str, attempt: int, now: float, reason: str | None) -> bool:
+    """started -> succeeded, in the transaction that makes its export tasks. False: it was over, so make none.
+
+    So it was, too, where a person canceled this attempt, and another one has been started meanwhile.
+    """
+    if not has_attempt(connection, job_id, attempt):
+        return False
     return _move(connection, job_id, [JobState.STARTED], state=JobState.SUCCEEDED, ended_at=now, reason=reason)
+
+
+def has_attempt(connection: Connection, job_id: str, attempt: int) -> bool:
+    """Whether what this attempt returned is the job's: it was not given up, nor removed."""
+    return (
+        connection.scalar(
+            select(jobs.c.id).where(
+                jobs.c.id == job_id,
+                jobs.c.attempt == attempt,
+                jobs.c.state.in_((JobState.STARTED, JobState.SUCCEEDED)),
+                jobs.c.removed_at.is_(None),
+            )
+        )
+        is not None
+    )
 
 
 def step_failed(connection: Connection, job_id: str, next_attempt_at: float, reason: str) -> None:

@@ -171,7 +171,7 @@ def _fill(database: Database) -> None:
         jobs.created(connection, "j0", JobRef("j0/1", "j0/1"))
         jobs.uploaded(connection, "j0")
         jobs.started(connection, "j0", 1003)
-        jobs.succeeded(connection, "j0", 1010, None)
+        jobs.succeeded(connection, "j0", 1, 1010, None)
         jobs.add_quarantined(connection, "j0", {2: ("quarantine/j0/2", "the file is not DICOM")})
         jobs.failed(connection, "j1", 1011, "attempt 1 failed: exit status 3")
         task = ExportTask("e1", "j0", "PACS", ExportState.PENDING, 0, 0, 1010)

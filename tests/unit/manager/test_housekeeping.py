@@ -97,7 +97,7 @@ class House:
             if job_state is JobState.SUCCEEDED:
                 jobs.uploaded(connection, "j")
                 jobs.started(connection, "j", 1000)
-                jobs.succeeded(connection, "j", 1000, None)
+                jobs.succeeded(connection, "j", 1, 1000, None)
             elif job_state is JobState.FAILED:
                 jobs.failed(connection, "j", 1000, "why")
             if export_state is not None:

@@ -37,7 +37,7 @@ class Collector:
         if self.trouble is not None:
             raise self.trouble
         with self._database.write() as connection:
-            jobs.succeeded(connection, job.id, 1.0, None)
+            jobs.succeeded(connection, job.id, job.attempt, 1.0, None)
 
 
 class House:
@@ -412,7 +412,7 @@ async def test_a_late_word_does_not_revive_a_canceled_job(house: House) -> None:
         jobs.next_attempt(connection, "j1", 2, "why")
         jobs.step_failed(connection, "j1", 2, "why")
         jobs.failed(connection, "j1", 2, "why")
-        assert not jobs.succeeded(connection, "j1", 2, None)
+        assert not jobs.succeeded(connection, "j1", 1, 2, None)
     assert (house.get().state, house.get().reason) == (JobState.CANCELED, "canceled by a person")
 
 

@@ -543,6 +543,16 @@ def test_results_are_removed_and_quarantine_stays(spool: Spool) -> None:
     assert (spool.layout.quarantined("j1") / "deep" / "1.dcm").exists()
 
 
+def test_every_attempt_of_a_job_has_folders_of_its_own_inside_the_jobs(spool: Spool) -> None:
+    layout = spool.layout
+    for of_job, of_attempt in (
+        (layout.results, layout.results_of_attempt),
+        (layout.quarantined, layout.quarantined_of_attempt),
+    ):
+        assert {of_attempt("j1", number).name for number in (1, 2)} == {"attempt-1", "attempt-2"}
+        assert of_attempt("j1", 1).parent == of_job("j1")  # so what removes the job's removes them
+
+
 # The one owner
 
 
