@@ -281,7 +281,7 @@ class Blocking:
 
     async def process(self, batch: Batch, context: ProcessorContext) -> None:
         self.calls.append(batch.id)
-        await asyncio.to_thread(self._released.wait)
+        await asyncio.to_thread(self._released.wait, 10)  # a test that fails has to end
         await submit_all(batch, context)
 
     def release(self) -> None:
@@ -303,13 +303,10 @@ async def test_threads_that_hang_are_not_those_of_the_adapter(house: House, bloc
         asyncio.get_running_loop().set_default_executor(ours)
         for number in range(4):
             house.batch("block", ae_title=f"HANGS{number}")
-        await house.step()
         other = house.batch(ae_title="BRAIN")
-        try:
-            async with asyncio.timeout(10):
-                await house.step()
-        finally:
-            blocking.release()  # else the test would not end, where there is no mend
+        async with asyncio.timeout(5):
+            await house.step()
+        blocking.release()
     assert len(blocking.calls) == 4
     assert house.state(other)[0] is BatchState.PROCESSED
 
