@@ -265,7 +265,7 @@ class Storage(Section):
     watermark_percent: Annotated[int, Between(1, 100), Allowed("1 to 100")] = ours(
         95, "How full the disk may be before new associations are rejected (temporary congestion)."
     )
-    reserve_space: Size = ours(1 << 30, "Free space that is always left.")
+    reserve_space: Size = ours(1 << 30, "Free space that reception leaves. What pipelines write is not held to it.")
 
 
 class Services(Section):

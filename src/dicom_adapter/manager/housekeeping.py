@@ -16,6 +16,7 @@ import structlog
 
 from dicom_adapter.clock import Clock
 from dicom_adapter.core.errors import AdapterError, OutOfResources, PermanentError, TemporaryError
+from dicom_adapter.core.job_lifecycle import Step, next_step
 from dicom_adapter.core.model import Job, JobRef
 from dicom_adapter.core.ports import JobEngine
 from dicom_adapter.core.retention import removable_at
@@ -139,8 +140,11 @@ class Housekeeping:
     def _mark_removed(self, batch_id: str) -> None:
         now = self._clock.now()
         with self._database.write() as connection:
+            work = jobs.of_batch(connection, batch_id)
+            if any(next_step(job) is not Step.DONE for job in work):
+                return  # a person has retried one meanwhile: when that is over
             batches.mark_removed(connection, batch_id, now)
-            for job in jobs.of_batch(connection, batch_id):
+            for job in work:
                 jobs.mark_removed(connection, job.id, now)
         log.info("files of a batch removed: its work has ended", batch=batch_id)
 

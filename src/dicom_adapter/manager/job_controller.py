@@ -124,17 +124,18 @@ class JobController:
         """Also of a dead letter, whose program may live on; and without its pipeline, which may be gone."""
         pipeline = self._snapshot().pipeline(job.pipeline_id)
         engines = self._engines.values() if pipeline is None else (self._engines[pipeline.engine],)
-        must = pipeline is not None and next_step(job) is not Step.DONE
+        over = next_step(job) is Step.DONE
         spec = await asyncio.to_thread(self._spec, job, ())  # name and attempt are enough to find it
         for engine in engines:
             try:
                 ref = await engine.find_job(spec) if job.state is JobState.QUEUED else _ref(job)
                 if ref is not None:
                     await engine.cancel_job(ref, "canceled by a person")
-            except AdapterError as error:  # it is none of this engine's; or nobody knows any more, and it has ended
-                if must:
+            except AdapterError as error:
+                foreign = pipeline is None and isinstance(error, PermanentError)  # it is none of this engine's
+                if not (over or foreign):
                     raise
-                log.info("a job could not be ended", job=job.id, why=str(error))
+                log.info("an engine does not end a job", job=job.id, why=str(error))
 
     @property
     def active_jobs(self) -> frozenset[str]:

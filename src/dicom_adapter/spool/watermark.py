@@ -1,4 +1,4 @@
-"""Whether the volume is too full to take more, asked for each association and each instance.
+"""Whether the volume is too full to take more, asked for each association and instance, and while one comes.
 
 Why here: the answer is a rule of `core.storage_policy`; this is the look at the volume, and how often it is taken.
 """

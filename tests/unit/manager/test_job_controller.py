@@ -290,6 +290,11 @@ async def test_a_job_that_runs_while_its_pipeline_is_gone_waits_and_can_be_cance
         while "not defined any more" not in (house.get().reason or ""):
             await asyncio.sleep(0.01)
     assert (house.get().state, house.engine.canceled) == (JobState.STARTED, [])
+    house.engine.cancel_trouble = TemporaryError("it does not end in time")
+    with pytest.raises(TemporaryError):  # it would run on, and a retry beside it
+        await house.controller.cancel("j1")
+    assert house.get().state is JobState.STARTED
+    house.engine.cancel_trouble = None
     assert await house.controller.cancel("j1")
     assert (house.get().state, house.engine.canceled) == (JobState.CANCELED, ["j1/1"])
 
